@@ -1,0 +1,135 @@
+"""The IPAM of this host: fulfils `netplug.contract.ipam.Ipam`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from ipaddress import IPv4Network
+
+from ipam.allocator import choose
+from ipam.pool import check, is_automatic, overlaps, pool_id
+from ipam.ranges import next_free
+from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
+from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
+from netplug.model import IPNetwork, Lease, LeaseKind, Pool, View
+
+DEFAULT_RANGES_IPV4 = (IPv4Network("10.208.0.0/12"),)
+"""4096 slices, clear of the defaults that it would share a host with.
+
+Those of Docker are 172.17.0.0/16 onward and 192.168.0.0/16, of Podman 10.88.0.0/16, of Weave
+10.32.0.0/12, of k3s 10.42.0.0/15, of kubeadm 10.96.0.0/12, of Flannel 10.244.0.0/16.
+"""
+
+_DEFAULT_ROUTE_PREFIXLEN = 1
+"""VPN clients halve the default route, to win over the host's (OpenVPN: redirect-gateway def1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolIpam:
+    """Pools cut in slices from ranges; addresses in turn.
+
+    IPv4 slices come from `ranges_ipv4`, IPv6 slices from the host's own /48.
+    """
+
+    ranges_ipv4: tuple[IPv4Network, ...] = DEFAULT_RANGES_IPV4
+    slice_prefixlen_ipv4: int = 24
+    slice_prefixlen_ipv6: int = 64
+
+    def request_pool(
+        self, request: PoolRequest, view: View, taken: Collection[IPNetwork], now: datetime
+    ) -> PoolGrant:
+        """Choose a pool.
+
+        A given one is not compared with `taken`: dockerd does not either, and the driver asks the
+        kernel later. An automatic one is the next slice behind the host's cursor.
+
+        Raises:
+            InvalidRequest: the request makes no sense by itself, or asks for too large a pool.
+            Conflict: the pool overlaps one that exists in this space.
+            PoolExhausted: no automatic pool is free.
+        """
+        check(request)
+        network = request.network
+        if network is not None and not is_automatic(request):
+            _refuse_overlap(network, request.space, view)
+            return PoolGrant(pool=_pool(request, network, now))
+
+        chosen = self._next_slice(request, view, taken)
+        pool = replace(_pool(request, chosen, now), is_auto=True)
+        if isinstance(chosen, IPv4Network):
+            return PoolGrant(pool=pool, host=replace(view.host, cursor_ipv4=chosen))
+        return PoolGrant(pool=pool, host=replace(view.host, cursor_ipv6=chosen))
+
+    def request_address(self, request: AddressRequest, view: View, now: datetime) -> AddressGrant:
+        """Choose an address; only an endpoint that leaves the choice to us moves the cursor.
+
+        Raises:
+            NotFound: there is no such pool.
+            InvalidRequest: the address is outside the pool, or cannot be a host's.
+            Conflict: the address is leased; the message names the holder.
+            PoolExhausted: every address is leased.
+        """
+        pool = view.pools.get(request.pool_id)
+        if pool is None:
+            raise NotFound("pool", request.pool_id)
+        address = choose(request, pool, view.leases_of(pool.id))
+        lease = Lease(
+            pool_id=pool.id,
+            address=address,
+            kind=request.kind,
+            owner=request.owner,
+            created_at=now,
+        )
+        if request.address is None and request.kind is LeaseKind.ENDPOINT:
+            return AddressGrant(lease=lease, pool=replace(pool, cursor=address))
+        return AddressGrant(lease=lease)
+
+    def _next_slice(
+        self, request: PoolRequest, view: View, taken: Collection[IPNetwork]
+    ) -> IPNetwork:
+        ranges: tuple[IPNetwork, ...] = self.ranges_ipv4
+        cursor: IPNetwork | None = view.host.cursor_ipv4
+        prefixlen = self.slice_prefixlen_ipv4
+        if request.is_ipv6:
+            ranges, cursor = (view.host.ula,), view.host.cursor_ipv6
+            prefixlen = self.slice_prefixlen_ipv6
+        if request.network is not None:
+            prefixlen = request.network.prefixlen
+
+        names = ", ".join(map(str, ranges))
+        fitting = [whole for whole in ranges if whole.prefixlen <= prefixlen]
+        if not fitting:
+            raise InvalidRequest([f"no automatic pool can be as large as /{prefixlen}: {names}"])
+        obstacles = [pool.network for pool in view.pools.values()]
+        obstacles += (route for route in taken if route.prefixlen > _DEFAULT_ROUTE_PREFIXLEN)
+        chosen = next_free(fitting, prefixlen, obstacles, cursor)
+        if chosen is None:
+            raise PoolExhausted(
+                f"the automatic ranges {names}",
+                f"every /{prefixlen} overlaps a pool or something the host routes; "
+                "remove a network, or give one a --subnet",
+            )
+        return chosen
+
+
+def _pool(request: PoolRequest, network: IPNetwork, now: datetime) -> Pool:
+    return Pool(
+        id=pool_id(request.space, network, request.sub_range),
+        space=request.space,
+        network=network,
+        sub_range=request.sub_range,
+        created_at=now,
+    )
+
+
+def _refuse_overlap(network: IPNetwork, space: str, view: View) -> None:
+    for pool in view.pools.values():
+        if pool.space == space and overlaps(pool.network, network):
+            users = [user.label for user in view.networks.values() if pool.id in user.pool_ids]
+            raise Conflict(
+                f"pool {network}",
+                f"overlaps {pool.network}, used by "
+                + (f"network {', '.join(sorted(users))}" if users else "no network yet"),
+                "choose another --subnet",
+            )
