@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 
 import pytest
@@ -14,6 +14,7 @@ from netplug.contract.engine import EngineAway, EngineSnapshot, EngineUpdate
 from netplug.engine.client import EngineClient
 from netplug.engine.discover import EngineAddress
 from netplug.engine.watch import Watcher
+from netplug.model import NetworkId
 
 pytestmark = pytest.mark.needs("dockerd")
 
@@ -24,11 +25,12 @@ Names = dict[str, set[str]]
 
 
 @pytest.fixture
-def engine(host: Host) -> Engine:
+def engine(host: Host) -> Iterator[Engine]:
     engine = Engine(host)
     engine.start()
     engine.image("box")
-    return engine
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def test_client_lists_networks_with_their_endpoints(
     networks = {network.id: network for network in await client.networks(DRIVER)}
 
     assert {network.name for network in networks.values()} == {"bridge", "front"}
-    (listed,) = networks[front].endpoints.values()
+    (listed,) = networks[NetworkId(front)].endpoints.values()
     assert (listed.id, listed.name, listed.container_id) == (endpoint["EndpointID"], "web", web)
 
 

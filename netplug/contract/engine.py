@@ -1,0 +1,109 @@
+"""What is asked of the Docker Engine: what it knows of our networks, and what changes there.
+
+Never from inside a plugin call: dockerd holds its locks until the call is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from netplug.model import EndpointId, NetworkId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """Which engine answers; `problem` is a sentence on why it should not be used, or empty."""
+
+    id: str
+    version: str
+    api_version: str
+    is_live_restore: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEndpoint:
+    """An endpoint that the engine lists; `name` is its container's, also after a rename.
+
+    `container_id` is empty where the engine has an endpoint but no sandbox for it.
+    """
+
+    id: EndpointId
+    name: str
+    container_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineNetwork:
+    """A network and those of its endpoints that are in a running container."""
+
+    id: NetworkId
+    name: str
+    driver: str
+    endpoints: Mapping[EndpointId, EngineEndpoint]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEvent:
+    """Something happened to the network or container `id`."""
+
+    kind: str
+    action: str
+    id: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSnapshot:
+    """Our networks as the engine knows them.
+
+    Everything was listed at `listed_at` or later. What pynet made after that may be missing, and
+    so may what it made just before: dockerd records an endpoint only once CreateEndpoint is
+    answered.
+    """
+
+    info: EngineInfo
+    networks: Mapping[NetworkId, EngineNetwork]
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineAway:
+    """No engine answers, or no longer; `problem` is a sentence. What was known stays true."""
+
+    problem: str
+
+
+EngineUpdate = EngineSnapshot | EngineAway
+
+
+class Engine(Protocol):
+    """Reads one Docker Engine; every call has a deadline.
+
+    Raises:
+        EngineUnreachable: by every method, when there is no answer or none that makes sense.
+    """
+
+    async def info(self) -> EngineInfo:
+        """Return who answers."""
+        ...
+
+    async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
+        """Return every network of `driver`, with its endpoints."""
+        ...
+
+    async def network(self, network_id: str) -> EngineNetwork | None:
+        """Return one network with its endpoints; None where the engine has none of that id."""
+        ...
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
+        """Open a stream of what happens to networks, and of renamed containers.
+
+        It is open when the context is entered: what is listed after that misses nothing. The
+        stream never ends by itself; it raises EngineUnreachable when it breaks.
+        """
+        ...

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from netplug.contract.engine import (
+    Engine,
+    EngineAway,
+    EngineEndpoint,
+    EngineEvent,
+    EngineInfo,
+    EngineNetwork,
+    EngineSnapshot,
+    EngineUpdate,
+)
+from netplug.engine.client import EngineClient
+from netplug.engine.watch import Watcher
+from netplug.errors import EngineUnreachable
+from netplug.model import EndpointId, NetworkId
+from tests.engine.captured import (
+    CONNECTED,
+    NETWORK_20_10,
+    RENAMED_20_10,
+    WEB_CONTAINER,
+    WEB_ENDPOINT,
+    WEB_NETWORK,
+    encoded,
+)
+from tests.engine.dockerd import Dockerd, reply
+
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@dataclass
+class StillClock:
+    """Stands still, unless each look at it takes `step_s`."""
+
+    step_s: float = 0.0
+    elapsed_s: float = 0.0
+
+    def now(self) -> datetime:
+        return START
+
+    def monotonic_s(self) -> float:
+        self.elapsed_s += self.step_s
+        return self.elapsed_s
+
+
+@dataclass
+class Naps:
+    """Records how long was slept, and lets something happen meanwhile."""
+
+    lengths_s: list[float] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    async def __call__(self, length_s: float) -> None:
+        self.lengths_s.append(length_s)
+        self.meanwhile()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+@dataclass
+class MemoryEngine:
+    """An engine in memory: one queue of events, and a count of what it was asked."""
+
+    known: dict[str, EngineNetwork] = field(default_factory=dict)
+    away: int = 0
+    asked: list[str] = field(default_factory=list)
+    queue: asyncio.Queue[EngineEvent | None] = field(default_factory=asyncio.Queue)
+
+    async def info(self) -> EngineInfo:
+        self.asked.append("info")
+        return EngineInfo(id="engine", version="20.10.24", api_version="1.41")
+
+    async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
+        self.asked.append("networks")
+        return tuple(n for n in self.known.values() if n.driver == driver)
+
+    async def network(self, network_id: str) -> EngineNetwork | None:
+        self.asked.append(network_id)
+        return self.known.get(network_id)
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        if self.away:
+            self.away -= 1
+            raise EngineUnreachable("unix:///x", "nobody there")
+        yield self._stream()
+
+    async def _stream(self) -> AsyncIterator[EngineEvent]:
+        while (event := await self.queue.get()) is not None:
+            yield event
+        raise EngineUnreachable("unix:///x", "it ended the stream of events")
+
+
+def network(name: str, *containers: str, driver: str = "pynet") -> EngineNetwork:
+    endpoints = (
+        EngineEndpoint(id=EndpointId(f"{name}-{c}"), name=c, container_id=f"id-{c}")
+        for c in containers
+    )
+    return EngineNetwork(
+        id=NetworkId(name), name=name, driver=driver, endpoints={e.id: e for e in endpoints}
+    )
+
+
+def event(action: str, network_id: str, driver: str = "pynet") -> EngineEvent:
+    return EngineEvent(kind="network", action=action, id=network_id, attributes={"type": driver})
+
+
+def engine_with(networks: Iterable[EngineNetwork]) -> MemoryEngine:
+    return MemoryEngine(known={n.id: n for n in networks})
+
+
+def watch(
+    engine: Engine, naps: Naps | None = None, clock: StillClock | None = None
+) -> AsyncGenerator[EngineUpdate, None]:
+    return Watcher(engine, "pynet", clock or StillClock(), naps or Naps()).updates()
+
+
+async def snapshot(updates: AsyncGenerator[EngineUpdate, None]) -> EngineSnapshot:
+    update = await anext(updates)
+    assert isinstance(update, EngineSnapshot)
+    return update
+
+
+async def test_updates_begin_with_everything_of_our_driver() -> None:
+    ours, theirs = network("front", "web"), network("lan", driver="bridge")
+
+    async with aclosing(watch(engine_with([ours, theirs]))) as updates:
+        first = await snapshot(updates)
+
+    assert first.networks == {"front": ours}
+    assert first.info.version == "20.10.24"
+    assert first.listed_at == START
+
+
+async def test_updates_after_a_burst_look_once_at_what_it_touched() -> None:
+    engine = engine_with([network("front"), network("back")])
+    naps = Naps()
+
+    async with aclosing(watch(engine, naps)) as updates:
+        await snapshot(updates)
+        engine.known["front"] = network("front", "web")
+        for _ in range(100):
+            engine.queue.put_nowait(event("connect", "front"))
+        second = await snapshot(updates)
+
+    assert second.networks == engine.known
+    assert engine.asked == ["info", "networks", "front"]
+    assert naps.lengths_s == [0.1]
+
+
+async def test_updates_in_a_burst_without_end_come_after_one_second() -> None:
+    engine = engine_with([network("front")])
+    naps = Naps(meanwhile=lambda: engine.queue.put_nowait(event("connect", "front")))
+
+    async with aclosing(watch(engine, naps)) as updates:
+        await snapshot(updates)
+        engine.queue.put_nowait(event("connect", "front"))
+        await snapshot(updates)
+
+    assert sum(naps.lengths_s) == pytest.approx(1.0)
+
+
+async def test_updates_follow_networks_that_come_and_go() -> None:
+    engine = engine_with([network("front")])
+
+    async with aclosing(watch(engine)) as updates:
+        await snapshot(updates)
+        engine.known = {"back": network("back")}
+        engine.queue.put_nowait(event("create", "back"))
+        engine.queue.put_nowait(event("destroy", "front"))
+        second = await snapshot(updates)
+
+    assert second.networks == engine.known
+
+
+async def test_updates_after_a_rename_look_at_the_networks_of_the_container() -> None:
+    engine = engine_with([network("front", "web"), network("back", "db")])
+    renamed = EngineEvent(kind="container", action="rename", id="id-web", attributes={})
+
+    async with aclosing(watch(engine)) as updates:
+        await snapshot(updates)
+        engine.queue.put_nowait(renamed)
+        await snapshot(updates)
+
+    assert engine.asked == ["info", "networks", "front"]
+
+
+async def test_updates_ignore_other_drivers_and_other_events() -> None:
+    engine = engine_with([network("front", "web")])
+    naps = Naps()
+
+    async with aclosing(watch(engine, naps)) as updates:
+        await snapshot(updates)
+        engine.queue.put_nowait(event("connect", "lan", driver="bridge"))
+        engine.queue.put_nowait(
+            EngineEvent(kind="container", action="create", id="id-web", attributes={})
+        )
+        engine.queue.put_nowait(event("connect", "front"))
+        await snapshot(updates)
+
+    assert engine.asked == ["info", "networks", "front"]
+    assert naps.lengths_s == [0.1]
+
+
+async def test_updates_list_everything_again_when_the_listing_is_old() -> None:
+    engine = engine_with([network("front")])
+
+    async with aclosing(watch(engine, clock=StillClock(step_s=300.0))) as updates:
+        await snapshot(updates)
+        engine.queue.put_nowait(event("connect", "front"))
+        engine.known["back"] = network("back")
+        second = await snapshot(updates)
+
+    assert second.networks == engine.known
+    assert engine.asked == ["info", "networks"] * 2
+
+
+async def test_updates_without_an_engine_back_off_and_say_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = MemoryEngine(away=7)
+    naps = Naps()
+
+    with caplog.at_level(logging.INFO):
+        async with aclosing(watch(engine, naps)) as updates:
+            away = [await anext(updates) for _ in range(7)]
+            await snapshot(updates)
+
+    problem = "no Docker Engine answers at unix:///x: nobody there"
+    assert away == [EngineAway(problem=problem)] * 7
+    assert naps.lengths_s == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("WARNING", "engine is away"),
+        ("INFO", "engine answers"),
+    ]
+
+
+async def test_updates_after_an_outage_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
+    engine = engine_with([network("front")])
+
+    with caplog.at_level(logging.INFO):
+        async with aclosing(watch(engine)) as updates:
+            await snapshot(updates)
+            engine.queue.put_nowait(None)
+            away = await anext(updates)
+            engine.known["back"] = network("back")
+            again = await snapshot(updates)
+
+    assert isinstance(away, EngineAway)
+    assert again.networks == engine.known
+    assert [r.levelname for r in caplog.records] == ["INFO", "WARNING", "INFO"]
+
+
+async def test_updates_of_an_engine_that_breaks_at_once_come_ever_slower() -> None:
+    engine = engine_with([network("front")])
+    naps, clock = Naps(), StillClock()
+
+    async with aclosing(watch(engine, naps, clock)) as updates:
+        for lasted_s in (1.0, 1.0, 60.0, 1.0):
+            await snapshot(updates)
+            clock.elapsed_s += lasted_s
+            engine.queue.put_nowait(None)
+            await anext(updates)
+        await snapshot(updates)
+
+    assert [length_s for length_s in naps.lengths_s if length_s != 0.1] == [0.5, 1.0, 0.5, 1.0]
+
+
+async def test_updates_left_early_leave_no_task() -> None:
+    before = asyncio.all_tasks()
+
+    async with aclosing(watch(engine_with([network("front")]))) as updates:
+        await snapshot(updates)
+
+    assert asyncio.all_tasks() == before
+
+
+async def test_updates_over_a_socket_follow_a_rename(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    renamed = {WEB_CONTAINER: {"Name": "web2", "EndpointID": WEB_ENDPOINT}}
+
+    async with aclosing(watch(client)) as updates:
+        first = await snapshot(updates)
+        dockerd.replies[f"/networks/{WEB_NETWORK}"] = reply(
+            encoded({**NETWORK_20_10, "Containers": renamed})
+        )
+        dockerd.send(encoded(RENAMED_20_10))
+        second = await snapshot(updates)
+
+    names = [
+        [e.name for e in update.networks[NetworkId(WEB_NETWORK)].endpoints.values()]
+        for update in (first, second)
+    ]
+    assert names == [["web", "stray"], ["web2"]]
+    assert dockerd.asked("/networks") == 1
+
+
+async def test_updates_over_a_socket_survive_a_restart_of_the_engine(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    async with aclosing(watch(client)) as updates:
+        await snapshot(updates)
+        await dockerd.stop()
+        gone = [await anext(updates), await anext(updates)]
+        await dockerd.start()
+        await snapshot(updates)
+        dockerd.send(encoded(CONNECTED))
+        await snapshot(updates)
+
+    assert [type(update) for update in gone] == [EngineAway, EngineAway]
+
+
+@pytest.mark.parametrize("path", ["/_ping", "/info", "/networks", f"/networks/{WEB_NETWORK}"])
+async def test_updates_over_a_socket_survive_garbage(
+    dockerd: Dockerd, client: EngineClient, path: str
+) -> None:
+    good = dockerd.replies[path]
+    dockerd.replies[path] = reply(b"<html>\n")
+
+    async with aclosing(watch(client)) as updates:
+        away = await anext(updates)
+        dockerd.replies[path] = good
+        again = await anext(updates)
+
+    assert isinstance(away, EngineAway)
+    assert isinstance(again, EngineSnapshot)
+
+
+async def test_updates_over_a_socket_survive_garbage_among_events(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    async with aclosing(watch(client)) as updates:
+        await snapshot(updates)
+        dockerd.send(b"<html>\n")
+        away = await anext(updates)
+        await snapshot(updates)
+
+    assert isinstance(away, EngineAway)
