@@ -19,7 +19,12 @@ def find(pattern: str) -> Iterator[Path]:
 
 def remove(name: str) -> None:
     """Remove the groups of that name with all below them, once their processes are gone."""
-    eventually(lambda: all([_removed(top) for top in find(name)]), f"control group {name} empties")
+
+    def gone() -> bool:
+        tops = list(find(name))
+        return sum(_removed(top) for top in tops) == len(tops)
+
+    eventually(gone, f"control group {name} empties")
 
 
 def _removed(top: Path) -> bool:

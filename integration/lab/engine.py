@@ -51,8 +51,12 @@ class Engine:
         """Start dockerd and wait until it answers; an engine at boot may wait long for plugins."""
         assert not self.is_running, "the engine is running already"
         self._dockerd = self.host.popen(
-            ["dockerd", "--exec-opt", "native.cgroupdriver=cgroupfs"]
-            + ["--cgroup-parent", self.host.cgroup, "--host", f"unix://{SOCKET}", *self.flags],
+            [
+                *("dockerd", "--host", f"unix://{SOCKET}"),
+                *("--exec-opt", "native.cgroupdriver=cgroupfs"),
+                *("--cgroup-parent", self.host.cgroup),
+                *self.flags,
+            ],
             log="dockerd",
         )
         if wait:

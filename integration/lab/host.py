@@ -31,8 +31,9 @@ for data in docker containerd pynet; do
     mount -n --bind "$folder/$data" "/var/lib/$data"
 done
 """
-_FOLDERS = ("cgroup", "run/lock", "docker", "containerd", "pynet", "log") + tuple(
-    f"{top}/{layer}" for top in ("etc", "opt", "var") for layer in ("upper", "work")
+_FOLDERS = (
+    *("cgroup", "run/lock", "docker", "containerd", "pynet", "log"),
+    *(f"{top}/{layer}" for top in ("etc", "opt", "var") for layer in ("upper", "work")),
 )
 
 
@@ -61,6 +62,10 @@ class Host:
             raise
         self.v4, self.v6 = plugged.v4, plugged.v6
 
+    @property
+    def is_open(self) -> bool:
+        return self.namespace.is_open
+
     def run(
         self,
         argv: Sequence[str],
@@ -84,7 +89,7 @@ class Host:
         self, argv: Sequence[str], *, log: str, env: Mapping[str, str] | None = None
     ) -> Process:
         """Start a process inside; its output is appended to the log of that name."""
-        return Process(argv, prefix=self.namespace.entry, log=self.log(log), env=env)
+        return self.namespace.popen(argv, log=self.log(log), env=env)
 
     def path(self, inside: str) -> Path:
         """Return where a path of the host's own file system is found from outside.
@@ -106,7 +111,8 @@ class Host:
 
     def logs(self) -> str:
         """The tails of all logs of this host, to be shown with a failure."""
-        return "\n".join(tail(log) for log in sorted((self.folder / "log").glob("*.log")))
+        logs = (self.folder / "log").glob("*.log")
+        return "\n".join(tail(log) for log in sorted(logs) if log.stat().st_size)
 
     def cut_off(self) -> None:
         """Pull the plug: the uplink loses its carrier, as if the cable were out."""

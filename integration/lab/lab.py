@@ -26,6 +26,7 @@ class Lab:
         self.folder = folder_of(self.name)
         self.folder.mkdir(mode=0o711)
         self._numbers = itertools.count(1)
+        self._hosts: list[Host] = []
         self._closers = ExitStack()  # goes on past failures, and is empty once closed
         self._closers.callback(remove_folder, self.folder)
         atexit.register(self._closers.close)
@@ -48,8 +49,14 @@ class Lab:
         number = next(self._numbers)
         name = f"{self.name}-{number}"
         host = Host(name, number, underlay=self.underlay, folder=self.folder / name)
+        self._hosts.append(host)
         self._closers.callback(host.close)
         return host
+
+    @property
+    def open_hosts(self) -> tuple[Host, ...]:
+        """The hosts that are not closed yet."""
+        return tuple(host for host in self._hosts if host.is_open)
 
     def close(self) -> None:
         """Remove all hosts and the underlay; fine to call again."""

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import select
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from integration.lab.process import Process
 
 READY_DEADLINE_S = 15.0
 END_DEADLINE_S = 15.0
@@ -39,10 +42,13 @@ class Namespace:
 
     def __init__(self, name: str, *, log: Path, furnish: str = "") -> None:
         self.name = name
+        self._processes: list[Process] = []
         with log.open("wb") as errors:
             self._unshare = subprocess.Popen(
-                ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
-                + ["sh", "-c", _HOLD.format(furnish=furnish), "sh", name],
+                [
+                    *("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child"),
+                    *("sh", "-c", _HOLD.format(furnish=furnish), "sh", name),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -77,6 +83,14 @@ class Namespace:
         """The same for its network only: the command names files and processes as outside."""
         return ("nsenter", "--target", str(self.pid), "--net")
 
+    def popen(
+        self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a process inside, its output appended to `log`; it ends at the latest with us."""
+        process = Process(argv, prefix=self.entry, log=log, env=env)
+        self._processes.append(process)
+        return process
+
     @property
     def root(self) -> Path:
         """The file system as the inside sees it."""
@@ -92,3 +106,6 @@ class Namespace:
         except subprocess.TimeoutExpired:
             self._unshare.kill()
             self._unshare.wait(END_DEADLINE_S)
+        for process in self._processes:
+            process.reap()
+        self._processes.clear()

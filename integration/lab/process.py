@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -104,22 +105,21 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id as the machine sees it; inside the host it has another."""
+        """The process id as the machine sees it; inside the host it has another.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
         outer = self._nsenter.pid
         children = Path(f"/proc/{outer}/task/{outer}/children")
-
-        def first_child() -> int | None:
-            inside = children.read_text().split() if self.is_running else ["0"]
-            return int(inside[0]) if inside else None
-
-        pid = (
-            eventually(first_child, f"{self.argv[0]} starts inside its host")
-            if (self.is_running)
-            else 0
+        eventually(
+            lambda: not self.is_running or children.read_text(),
+            f"{self.argv[0]} starts inside its host",
         )
-        if not pid:
+        inside = children.read_text().split() if self.is_running else []
+        if not inside:
             raise ProcessLookupError(f"{self.argv[0]} has ended, with {self.status}")
-        return pid
+        return int(inside[0])
 
     @property
     def status(self) -> int | None:
@@ -131,7 +131,15 @@ class Process:
         return self.status is None
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal; with SIGSTOP and SIGCONT a process is hung and freed.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
         os.kill(self.pid, number)
+        if number in (signal.SIGCONT, signal.SIGKILL):
+            # nsenter stops itself when its child is stopped, and then would never see it end.
+            self._nsenter.send_signal(signal.SIGCONT)
 
     def wait(self, *, timeout: float = COMMAND_DEADLINE_S) -> int:
         """Return the exit status, once there is one."""
@@ -139,7 +147,7 @@ class Process:
 
     def stop(self, *, grace_s: float = 15.0) -> None:
         """Ask it to end, then make it; fine when it has ended already."""
-        if self.is_running:
+        with suppress(ProcessLookupError):
             self.signal(signal.SIGTERM)
         try:
             self.wait(timeout=grace_s)
@@ -148,9 +156,14 @@ class Process:
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would; fine when it has ended already."""
-        if self.is_running:
+        with suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
-        self.wait(timeout=COMMAND_DEADLINE_S)
+        self.wait()
+
+    def reap(self) -> None:
+        """Collect the status of a process that ended with its host."""
+        self._nsenter.send_signal(signal.SIGCONT)
+        self.wait()
 
     def output(self) -> str:
         """All it has written so far."""

@@ -76,7 +76,7 @@ class Underlay:
 
     def popen(self, argv: Sequence[str], *, log: str) -> Process:
         """Start a server on the underlay; its output goes to the log of that name."""
-        return Process(argv, prefix=self.namespace.entry, log=self.folder / f"{log}.log")
+        return self.namespace.popen(argv, log=self.folder / f"{log}.log")
 
     def plug(self, number: int, host: Namespace) -> Uplink:
         """Give a host its uplink, with addresses and default routes; `number` counts from 1."""

@@ -1,0 +1,15 @@
+"""The last test of every run: it must find the machine as the first one did."""
+
+from __future__ import annotations
+
+from integration.lab import Lab, eventually, snapshot
+
+
+def test_machine_after_all_tests_is_as_before(machine_before: snapshot.Snapshot, lab: Lab) -> None:
+    lab.close()
+
+    eventually(
+        lambda: not snapshot.difference(machine_before, snapshot.take()),
+        "the machine is as it was before the tests",
+        detail=lambda: "\n".join(snapshot.difference(machine_before, snapshot.take())),
+    )
