@@ -1,0 +1,260 @@
+"""What an operator may set: defaults < file < environment < flags, as one frozen value.
+
+The file is TOML with the fields of `Settings` as keys; a variable is `PYNET_` and the field in
+capitals; a flag is the field with dashes. A list is separated by commas where there is only text.
+Nothing is guessed: an unknown key is a problem, and all problems are reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from netplug.errors import InvalidSettings
+
+DEFAULT_FILE = "/etc/pynet/pynet.toml"
+PREFIX = "PYNET_"
+
+# Linux, unix(7): sun_path has 108 bytes, the last one is a zero.
+_SOCKET_PATH_BYTES = 107
+# An automatic pool is a /24 slice of a range.
+_SLICE_PREFIX_LENGTH = 24
+# dockerd gives a plugin call up after 30 s (moby: pkg/plugins/client.go).
+_LONGEST_DEADLINE_S = 29.0
+_LONGEST_INTERVAL_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the daemon is told before it starts.
+
+    `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
+    """
+
+    state_dir: Path = Path("/var/lib/pynet")
+    plugin_socket: Path = Path("/run/docker/plugins/pynet.sock")
+    admin_socket: Path = Path("/run/pynet/pynet.sock")
+    docker_host: str = ""
+    store: str = "sqlite"
+    log_format: str = "console"
+    log_level: str = "info"
+    ipam_ranges_ipv4: tuple[IPv4Network, ...] = (IPv4Network("10.208.0.0/12"),)
+    reconcile_interval_s: float = 30.0
+    request_deadline_s: float = 25.0
+
+
+def read_file(path: str) -> str:
+    """Return the text of a configuration file."""
+    return Path(path).read_text(encoding="utf-8")
+
+
+def load(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    read: Callable[[str], str] = read_file,
+) -> Settings:
+    """Return the settings that `flags`, `environment` and the configuration file make together.
+
+    `flags` has fields as keys, and "config"; those that are None were not given. Of the environment
+    only `PYNET_*` is looked at, and a variable that is empty counts as not set.
+
+    Raises:
+        InvalidSettings: with every problem of every source, each naming its source.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for given in itertools.chain(
+        _from_file(flags, environment, read, problems),
+        _from_environment(environment, problems),
+        _from_flags(flags, problems),
+    ):
+        try:
+            values[given.key] = _PARSERS[given.key](given.value)
+        except ValueError as error:
+            problems.append(f"{given.source}: {error}")
+    settings = Settings(**values)
+    if settings.plugin_socket == settings.admin_socket:
+        problems.append(f"plugin_socket and admin_socket are both {settings.admin_socket}")
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
+
+
+class _Given(NamedTuple):
+    """One value as it was given; `source` is how the user knows it."""
+
+    source: str
+    key: str
+    value: object
+
+
+def _from_file(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    read: Callable[[str], str],
+    problems: list[str],
+) -> Iterator[_Given]:
+    named = flags.get("config") or environment.get(f"{PREFIX}CONFIG")
+    path = named or DEFAULT_FILE
+    try:
+        table = tomllib.loads(read(path))
+    except FileNotFoundError:
+        if named:
+            problems.append(f"{path}: there is no such file")
+        return
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+        return
+    except ValueError as error:
+        problems.append(f"{path}: not TOML: {error}")
+        return
+    for key, value in table.items():
+        if key in _PARSERS:
+            yield _Given(f"{path}: {key}", key, value)
+        else:
+            problems.append(f"{path}: unknown key {key!r}{_nearest(key, _PARSERS)}")
+
+
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> Iterator[_Given]:
+    variables = {PREFIX + key.upper(): key for key in _PARSERS}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not text:
+            continue
+        if name in variables:
+            yield _Given(name, variables[name], _from_text(variables[name], text))
+        else:
+            problems.append(f"unknown variable {name}{_nearest(name, variables)}")
+
+
+def _from_flags(flags: Mapping[str, str | None], problems: list[str]) -> Iterator[_Given]:
+    for key, text in flags.items():
+        if key == "config" or text is None:
+            continue
+        name = "--" + key.replace("_", "-")
+        if key in _PARSERS:
+            yield _Given(name, key, _from_text(key, text))
+        else:
+            problems.append(f"unknown flag {name}{_nearest(key, _PARSERS)}")
+
+
+def _from_text(key: str, text: str) -> object:
+    """Return what `text` would be in TOML; the parsers refuse what it could not be."""
+    default = getattr(_DEFAULTS, key)
+    if isinstance(default, tuple):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if isinstance(default, float):
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {value!r}")
+    return value
+
+
+def _path(value: object) -> Path:
+    text = _text(value)
+    if not text:
+        raise ValueError("must be a path, not empty")
+    return Path(text)
+
+
+def _socket(value: object) -> Path:
+    path = _path(value)
+    length = len(bytes(path))
+    if length > _SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"{path} has {length} bytes; a socket's path has at most {_SOCKET_PATH_BYTES}"
+        )
+    return path
+
+
+def _docker_host(value: object) -> str:
+    text = _text(value)
+    if text in ("", "none") or text.startswith(("unix://", "tcp://", "http://", "https://")):
+        return text
+    raise ValueError(
+        f"{text!r} is no engine; give unix:///path, tcp://host:port, or none to work without one"
+    )
+
+
+def _store(value: object) -> str:
+    text = _text(value)
+    if text.startswith("etcd"):
+        raise ValueError(f"{text!r} is a cluster store, and this version has none; use sqlite")
+    return _one_of("sqlite")(text)
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        word = _text(value).lower()
+        if word not in allowed:
+            raise ValueError(f"{value!r} is not {' or '.join(allowed)}{_nearest(word, allowed)}")
+        return word
+
+    return parse
+
+
+def _seconds(most: float) -> Callable[[object], float]:
+    def parse(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise ValueError(f"must be a number of seconds, not {value!r}")
+        if not 1 <= value <= most:
+            raise ValueError(f"must be from 1 to {most:g} seconds, not {value:g}")
+        return float(value)
+
+    return parse
+
+
+def _ranges(value: object) -> tuple[IPv4Network, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"must be a list of at least one network, not {value!r}")
+    ranges = tuple(_range(item) for item in value)
+    for one, other in itertools.combinations(ranges, 2):
+        if one.overlaps(other):
+            raise ValueError(f"{one} and {other} overlap")
+    return ranges
+
+
+def _range(value: object) -> IPv4Network:
+    text = _text(value)
+    try:
+        network = IPv4Network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IPv4 network such as 10.208.0.0/12") from None
+    if "/" not in text or text != str(network):
+        raise ValueError(f"{text!r} is not how a network is written; did you mean {network}?")
+    if network.prefixlen > _SLICE_PREFIX_LENGTH:
+        raise ValueError(f"{network} is too small; a pool takes a /{_SLICE_PREFIX_LENGTH}")
+    return network
+
+
+_DEFAULTS = Settings()
+_PARSERS: Mapping[str, Callable[[object], object]] = {
+    "state_dir": _path,
+    "plugin_socket": _socket,
+    "admin_socket": _socket,
+    "docker_host": _docker_host,
+    "store": _store,
+    "log_format": _one_of("console", "json"),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "ipam_ranges_ipv4": _ranges,
+    "reconcile_interval_s": _seconds(most=_LONGEST_INTERVAL_S),
+    "request_deadline_s": _seconds(most=_LONGEST_DEADLINE_S),
+}
