@@ -1,0 +1,402 @@
+"""The CLI's end of the admin socket (docs/admin-api.md), on the standard library alone.
+
+    for network in AdminClient("/run/pynet/pynet.sock").networks()["networks"]:
+        ...
+
+A reply is the daemon's JSON as it came; the types name what this version reads of it. Not here:
+the daemon's end of it, whose web framework takes longer to import than a command to run.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import TypedDict, TypeVar, cast
+from urllib.parse import quote
+
+from netplug.errors import DaemonUnreachable, DeadlineExceeded, PynetError
+
+# Longer than any deadline of the daemon (`Settings.request_deadline_s`), so that it speaks first.
+_PATIENCE_S = 35.0
+
+Reply = TypeVar("Reply")
+
+
+class AdminError(PynetError):
+    """The daemon refused; `kind` is the name of its error, the rest is what that carried."""
+
+    def __init__(
+        self, kind: str, message: str, problems: Sequence[str] = (), exit_code: int = 70
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.problems = tuple(problems)
+        # The error's class is the daemon's; here its exit code is known when it arrives.
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+class Engine(TypedDict):
+    """The Docker Engine that the daemon found; `problem` says why it did not."""
+
+    endpoint: str
+    version: str
+    problem: str
+
+
+class Reconcile(TypedDict):
+    """The last time the daemon looked over everything."""
+
+    at: str
+    steps: int
+    problem: str
+
+
+class Status(TypedDict):
+    """How the daemon is."""
+
+    version: str
+    pid: int
+    state: str
+    uptime_s: float
+    state_dir: str
+    store: str
+    plugin_socket: str
+    admin_socket: str
+    engine: Engine | None
+    networks: int
+    endpoints: int
+    pools: int
+    leases: int
+    last_reconcile: Reconcile | None
+
+
+class Subnet(TypedDict):
+    """One address range of a network."""
+
+    pool: str
+    gateway: str | None
+    aux: Mapping[str, str]
+
+
+class Endpoint(TypedDict):
+    """A container's, or a namespace's, place on a network."""
+
+    id: str
+    name: str
+    network_id: str
+    network: str
+    origin: str
+    mac: str
+    addresses: Sequence[str]
+    link: str
+    sandbox: str
+    joined: bool
+    options: Mapping[str, str]
+    created_at: str
+
+
+class EndpointDetail(Endpoint):
+    """An endpoint with its kernel objects."""
+
+    objects: Sequence[str]
+
+
+class Network(TypedDict):
+    """A network of this host."""
+
+    id: str
+    name: str
+    driver: str
+    origin: str
+    internal: bool
+    ipv4: bool
+    ipv6: bool
+    state: str
+    options: Mapping[str, str]
+    subnets: Sequence[Subnet]
+    link: str
+    endpoint_count: int
+    created_at: str
+
+
+class NetworkDetail(Network):
+    """A network with what is on it, and its kernel objects."""
+
+    endpoints: Sequence[Endpoint]
+    objects: Sequence[str]
+
+
+class Pool(TypedDict):
+    """A range that addresses are leased from; `size` is how many it has to give."""
+
+    id: str
+    space: str
+    network: str
+    range: str | None
+    auto: bool
+    size: int
+    leased: int
+    networks: Sequence[str]
+    created_at: str
+
+
+class Lease(TypedDict):
+    """One address, taken."""
+
+    address: str
+    kind: str
+    owner: str
+    created_at: str
+
+
+class PoolDetail(Pool):
+    """A pool with its leases."""
+
+    leases: Sequence[Lease]
+
+
+class Step(TypedDict):
+    """One change of the kernel."""
+
+    action: str
+    object: str
+    reason: str
+
+
+class Plan(TypedDict):
+    """Changes of the kernel, in order."""
+
+    steps: Sequence[Step]
+
+
+class Verification(TypedDict):
+    """How the kernel compares with what it should be."""
+
+    checked: int
+    differences: Sequence[str]
+    foreign: Sequence[str]
+
+
+class Event(TypedDict):
+    """Something that happened."""
+
+    at: str
+    kind: str
+    network: str
+    endpoint: str
+    message: str
+
+
+class Networks(TypedDict):
+    """All networks."""
+
+    networks: Sequence[Network]
+
+
+class Endpoints(TypedDict):
+    """All endpoints."""
+
+    endpoints: Sequence[Endpoint]
+
+
+class Pools(TypedDict):
+    """All pools."""
+
+    pools: Sequence[Pool]
+
+
+class Nothing(TypedDict):
+    """It is done, and there is no more to say."""
+
+
+class SubnetRequest(TypedDict):
+    """A subnet to be; None leaves the choice to the daemon."""
+
+    pool: str
+    range: str | None
+    gateway: str | None
+
+
+class NetworkCreate(TypedDict):
+    """A network to be."""
+
+    name: str
+    driver: str
+    subnets: Sequence[SubnetRequest]
+    ipv4: bool
+    ipv6: bool
+    internal: bool
+    options: Mapping[str, str]
+
+
+class Attach(TypedDict, total=False):
+    """A namespace to attach; what is absent is the daemon's choice."""
+
+    network: str
+    netns: str
+    pid: int
+    addresses: Sequence[str]
+    name: str
+    interface: str
+    mac: str
+
+
+class AdminClient:
+    """Asks one daemon; every call is a connection of its own.
+
+    Every method raises AdminError when the daemon refuses, DaemonUnreachable when none answers, and
+    DeadlineExceeded when it is silent for longer than it ever should be.
+    """
+
+    def __init__(self, socket_path: str, patience_s: float = _PATIENCE_S) -> None:
+        self.socket_path = socket_path
+        self._patience_s = patience_s
+
+    def status(self) -> Status:
+        """Return how the daemon is."""
+        return self._call(Status, "GET", "/status")
+
+    def networks(self) -> Networks:
+        """Return all networks."""
+        return self._call(Networks, "GET", "/networks")
+
+    def network(self, ref: str) -> NetworkDetail:
+        """Return one network and what is on it."""
+        return self._call(NetworkDetail, "GET", f"/networks/{_quoted(ref)}")
+
+    def create_network(self, request: NetworkCreate) -> Network:
+        """Create a network without Docker."""
+        return self._call(Network, "POST", "/networks", {**request, "dry_run": False})
+
+    def plan_network(self, request: NetworkCreate) -> Plan:
+        """Return what creating the network would change; change nothing."""
+        return self._call(Plan, "POST", "/networks", {**request, "dry_run": True})
+
+    def remove_network(self, ref: str) -> Nothing:
+        """Remove a network that has no endpoints and that Docker did not make."""
+        return self._call(Nothing, "DELETE", f"/networks/{_quoted(ref)}")
+
+    def endpoints(self) -> Endpoints:
+        """Return all endpoints."""
+        return self._call(Endpoints, "GET", "/endpoints")
+
+    def endpoint(self, ref: str) -> EndpointDetail:
+        """Return one endpoint."""
+        return self._call(EndpointDetail, "GET", f"/endpoints/{_quoted(ref)}")
+
+    def attach(self, request: Attach) -> Endpoint:
+        """Attach a namespace to a network."""
+        return self._call(Endpoint, "POST", "/endpoints", request)
+
+    def detach(self, ref: str) -> Nothing:
+        """Remove an endpoint that Docker did not make."""
+        return self._call(Nothing, "DELETE", f"/endpoints/{_quoted(ref)}")
+
+    def pools(self) -> Pools:
+        """Return all pools."""
+        return self._call(Pools, "GET", "/ipam")
+
+    def pool(self, pool_id: str) -> PoolDetail:
+        """Return one pool and its leases."""
+        return self._call(PoolDetail, "GET", f"/ipam/{_quoted(pool_id)}")
+
+    def plan(self) -> Plan:
+        """Return what the daemon would change now to make the kernel what it should be."""
+        return self._call(Plan, "GET", "/plan")
+
+    def heal(self) -> Plan:
+        """Make the kernel what it should be; return the steps taken."""
+        return self._call(Plan, "POST", "/heal")
+
+    def verify(self) -> Verification:
+        """Compare every object with the kernel; change nothing."""
+        return self._call(Verification, "GET", "/verify")
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Yield what happened, oldest first; with `follow`, wait for more, which has no end."""
+        patience_s = None if follow else self._patience_s
+        with self._exchange("GET", f"/events?follow={follow:d}", None, patience_s) as response:
+            for line in response:
+                yield self._decoded(Event, line)
+        if follow:
+            raise DaemonUnreachable(self.socket_path, "it stopped while its events were followed")
+
+    def _call(self, reply: type[Reply], method: str, path: str, body: object = None) -> Reply:
+        with self._exchange(method, path, body, self._patience_s) as response:
+            return self._decoded(reply, response.read())
+
+    @contextmanager
+    def _exchange(
+        self, method: str, path: str, body: object, patience_s: float | None
+    ) -> Iterator[HTTPResponse]:
+        """Send one request; yield a reply that is a success, and translate what goes wrong."""
+        connection = _UnixConnection(self.socket_path, patience_s)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, "/v1" + path, content, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise self._refusal(f"{method} {path}", response)
+            yield response
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{method} {path}", self._patience_s) from error
+        except (OSError, HTTPException) as error:
+            raise DaemonUnreachable(self.socket_path, _reason(error)) from error
+        finally:
+            connection.close()
+
+    def _refusal(self, call: str, response: HTTPResponse) -> AdminError:
+        try:
+            error = json.loads(response.read())["error"]
+            return AdminError(
+                error["kind"], error["message"], error.get("problems") or (), error["exit_code"]
+            )
+        except (ValueError, LookupError, TypeError):
+            return AdminError(
+                "Unknown",
+                f"the daemon answered {response.status} {response.reason} to {call}; "
+                "is it of another version than this command?",
+            )
+
+    def _decoded(self, reply: type[Reply], content: bytes) -> Reply:
+        try:
+            return cast(Reply, json.loads(content))
+        except ValueError as error:
+            raise DaemonUnreachable(self.socket_path, "what answers there is not pynet") from error
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("pynet", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the socket; called by `request`."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+_quoted = partial(quote, safe="")
+
+
+def _reason(error: OSError | HTTPException) -> str:
+    match error:
+        case FileNotFoundError():
+            return "there is no such socket"
+        case PermissionError():
+            return "permission denied (run as root, or join the group pynet)"
+        case ConnectionRefusedError():
+            return "nothing listens there any more"
+        case ConnectionResetError() | BrokenPipeError():
+            return "it hung up before it had answered"
+        case HTTPException():
+            return f"what answers there is not pynet, or broke off ({type(error).__name__})"
+        case _:
+            return error.strerror or str(error)

@@ -1,0 +1,5 @@
+"""`python -m netplug.cli` is `pynet`."""
+
+from netplug.cli import main
+
+main(prog_name="pynet")
