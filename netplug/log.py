@@ -73,19 +73,20 @@ class _UtcFormatter(logging.Formatter):
 
 
 class JsonFormatter(_UtcFormatter):
-    """One JSON object a line: `at`, `level`, `logger`, `event`, the fields, `trace`."""
+    """One JSON object a line: `at`, `level`, `logger`, `message`, `trace`, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return `record` as one line."""
-        line: dict[str, object] = {
+        head = {
             "at": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
-            **_fields(record),
+            "message": record.getMessage(),
         }
         if trace := self.trace(record):
-            line["trace"] = trace
+            head["trace"] = trace
+        # The head once more: a field called "level" does not take its place.
+        line = head | _fields(record) | head
         return json.dumps(line, default=str, ensure_ascii=False)
 
 

@@ -20,13 +20,13 @@ _CREATED_S = 1769860800.25
 _TIME = "2026-01-31T12:00:00.250Z"
 
 
-def _record(event: str = "network created", **fields: object) -> logging.LogRecord:
+def _record(message: str = "network created", /, **fields: object) -> logging.LogRecord:
     return logging.makeLogRecord(
         {
             "name": "netplug.service.networks",
             "levelno": logging.INFO,
             "levelname": "INFO",
-            "msg": event,
+            "msg": message,
             "created": _CREATED_S,
             "msecs": 250.0,
             **fields,
@@ -94,11 +94,18 @@ def test_json_line_is_one_object() -> None:
         "at": _TIME,
         "level": "info",
         "logger": "netplug.service.networks",
-        "event": "network created",
+        "message": "network created",
         "pool": "10.9.0.0/24",
         "steps": 3,
         "path": "é\n",
     }
+
+
+def test_json_fields_do_not_take_the_place_of_the_head() -> None:
+    line = json.loads(JsonFormatter().format(_record(event="network.create", level="forged")))
+
+    assert (line["message"], line["level"]) == ("network created", "info")
+    assert line["event"] == "network.create"
 
 
 def test_json_trace_is_a_field() -> None:
