@@ -317,11 +317,15 @@ class AdminClient:
         return self._call(Verification, "GET", "/verify")
 
     def events(self, *, follow: bool = False) -> Iterator[Event]:
-        """Yield what happened, oldest first; with `follow`, wait for more, which has no end."""
+        """Yield what happened, oldest first; with `follow`, wait for more, which has no end.
+
+        Empty lines are passed over: the daemon may send them to learn whether we are still here.
+        """
         patience_s = None if follow else self._patience_s
         with self._exchange("GET", f"/events?follow={follow:d}", None, patience_s) as response:
             for line in response:
-                yield self._decoded(Event, line)
+                if line.strip():
+                    yield self._decoded(Event, line)
         if follow:
             raise DaemonUnreachable(self.socket_path, "it stopped while its events were followed")
 

@@ -107,7 +107,9 @@ def test_silence_is_given_up(listener: socket.socket) -> None:
         AdminClient(listener.getsockname(), patience_s=0.05).status()
 
 
-def test_events_arrive_while_the_stream_is_open(listener: socket.socket) -> None:
+def test_events_arrive_while_the_stream_is_open_and_empty_lines_are_none(
+    listener: socket.socket,
+) -> None:
     may_end = threading.Event()
 
     def serve() -> None:
@@ -115,7 +117,7 @@ def test_events_arrive_while_the_stream_is_open(listener: socket.socket) -> None
         with accepted:
             accepted.recv(65536)
             head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            accepted.sendall(head + b'10\r\n{"kind": "one"}\n\r\n')
+            accepted.sendall(head + b'1\r\n\n\r\n10\r\n{"kind": "one"}\n\r\n')
             may_end.wait()
 
     thread = threading.Thread(target=serve)
