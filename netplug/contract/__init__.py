@@ -1,0 +1,1 @@
+"""What the layers promise each other, as Protocols. No code runs here."""

@@ -1,0 +1,85 @@
+"""How addresses are chosen: pure functions over the view; the service commits what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from netplug.model import HostState, IPAddress, IPNetwork, Lease, LeaseKind, Pool, PoolId, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRequest:
+    """What a caller wants of a pool: a given one, or any of a family."""
+
+    space: str
+    network: IPNetwork | None = None
+    sub_range: IPNetwork | None = None
+    is_ipv6: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolGrant:
+    """A new pool, and the host state whose cursor has moved, if it has."""
+
+    pool: Pool
+    host: HostState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRequest:
+    """What a caller wants of an address: a given one, or any."""
+
+    pool_id: PoolId
+    address: IPAddress | None = None
+    kind: LeaseKind = LeaseKind.ENDPOINT
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGrant:
+    """A new lease, and the pool with its cursor moved, if it has."""
+
+    lease: Lease
+    pool: Pool | None = None
+
+
+class Ipam(Protocol):
+    """Chooses pools and addresses; never waits, never stores."""
+
+    def request_pool(
+        self, request: PoolRequest, view: View, taken: Collection[IPNetwork], now: datetime
+    ) -> PoolGrant:
+        """Choose a pool.
+
+        `taken` are networks that the host routes or resolves through already; automatic pools
+        avoid them and advance: the one granted last comes last, also after its release.
+
+        Raises:
+            InvalidRequest: a sub-range outside its pool, families mixed, host bits set.
+            Conflict: the pool overlaps one that exists in this space.
+            PoolExhausted: no automatic pool is free.
+        """
+        ...
+
+    def request_address(self, request: AddressRequest, view: View, now: datetime) -> AddressGrant:
+        """Choose an address.
+
+        A given address may lie anywhere in the pool; a chosen one lies in the sub-range, is never
+        the network, broadcast or subnet-router anycast address, and follows the pool's cursor.
+        A gateway that is not given is the first free address of the pool.
+
+        Raises:
+            NotFound: there is no such pool.
+            InvalidRequest: the address is outside the pool, or cannot be a host's.
+            Conflict: the address is leased; the message names the holder.
+            PoolExhausted: every address is leased.
+        """
+        ...
+
+    def size(self, pool: Pool) -> int:
+        """Return how many addresses of `pool` can be leased."""
+        ...

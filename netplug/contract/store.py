@@ -1,0 +1,48 @@
+"""Where records survive a crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from netplug.model import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Changes that happen together or not at all.
+
+    `puts` replace their namesakes; `drops` that are not there are passed over. `is_durable` asks
+    that the batch survives a power failure; without it, it survives the death of the process.
+    """
+
+    puts: tuple[Record, ...] = ()
+    drops: tuple[Record, ...] = ()
+    is_durable: bool = False
+
+
+class Store(Protocol):
+    """Keeps records; one writer at a time, and the store is what enforces it."""
+
+    async def load(self) -> tuple[Record, ...]:
+        """Return every record.
+
+        Raises:
+            StoreUnavailable: it cannot be read, or holds what this version cannot read. It is
+                never silently emptied.
+        """
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Write `batch` atomically; when it returns, the promise of `is_durable` holds.
+
+        Commits of one process are applied in the order in which they were called.
+
+        Raises:
+            StoreUnavailable: nothing of the batch was written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let another process in. Repeating it is harmless."""
+        ...
