@@ -1,0 +1,299 @@
+"""Links and their addresses: bridges and veth pairs, looked up by name, made in one message each.
+
+A veth pair is created by one netlink message that also puts it on its bridge, in its device group
+and gives the other end its address and MTU. The alias takes a second message; a link with our
+group and no alias is therefore ours as well (a crash came in between), and a link with our group
+and another installation's alias is not.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator, Collection
+from ipaddress import ip_interface
+from typing import Any
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from netplug.errors import KernelRefused
+from netplug.kernel import switches
+from netplug.model import IPAddress
+from netplug.plan.objects import (
+    GROUP_BASE,
+    GROUP_MASK,
+    Address,
+    Bridge,
+    Foreign,
+    Key,
+    LinkPolicy,
+    Veth,
+)
+
+_IFA_F_NODAD = 0x02  # linux/if_addr.h: no duplicate address detection, usable at once
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENXIO})
+_DOOMED_GROUP = GROUP_BASE | LinkPolicy.DOOMED
+
+_REACHED_DIRECTLY = frozenset({1, 2, 3})  # linux/rtnetlink.h: unicast, local, broadcast
+
+LinkObject = Bridge | Veth
+
+
+class Links:
+    """The links of one network namespace, over one netlink socket."""
+
+    def __init__(self, instance: str) -> None:
+        self._alias = f"pynet {instance}"
+        self._ip = AsyncIPRoute()
+
+    async def open(self) -> None:
+        """Open the netlink socket in the caller's network namespace."""
+        await self._ip.setup_endpoint()
+
+    async def close(self) -> None:
+        """Close the netlink socket."""
+        self._ip.close()
+
+    async def look(self, name: str) -> LinkObject | Foreign | None:
+        """Return the link called `name`; `None` if there is none or it is on its way out."""
+        index = index_of(name)
+        if not index:
+            return None
+        try:
+            found = await self._ip.link("get", index=index)
+        except NetlinkError as error:
+            if error.code in _GONE:
+                return None
+            raise refused(f"look up link {name}", error) from error
+        return self._parsed(found[0]) if found else None
+
+    async def all(self) -> list[LinkObject | Foreign]:
+        """Return every bridge and veth; those that are not ours as `Foreign`."""
+        messages = [message async for message in self._dump("link")]
+        return [link for link in map(self._parsed, messages) if link is not None]
+
+    async def addresses_of(self, links: Collection[str]) -> frozenset[Address]:
+        """Return the addresses of `links` other than link-local IPv6; of one, without a dump."""
+        names = {index: name for name in links if (index := index_of(name))}
+        if not names:
+            return frozenset()
+        found = set()
+        match = {"index": next(iter(names))} if len(names) == 1 else {}
+        async for message in self._dump("addr", **match):
+            if (name := names.get(message["index"])) is None:
+                continue
+            local = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
+            address = ip_interface(f"{local}/{message['prefixlen']}")
+            if not address.ip.is_link_local:
+                found.add(Address(link=name, address=address))
+        return frozenset(found)
+
+    async def on_link(self, address: IPAddress) -> str:
+        """Return the link on which `address` is reached without a gateway, empty if none is."""
+        try:
+            routes = await self._ip.route("get", dst=str(address))
+        except NetlinkError:  # no route at all
+            return ""
+        route = routes[0]
+        if route.get("RTA_GATEWAY") or route["type"] not in _REACHED_DIRECTLY:
+            return ""
+        return name_of(route.get("RTA_OIF"))
+
+    async def make(self, link: LinkObject) -> None:
+        """Make a link, up, and mark it as ours.
+
+        Raises:
+            KernelRefused: the name is taken, the bridge is missing, or an attribute is refused.
+        """
+        match link:
+            case Bridge():
+                await self._make_bridge(link)
+            case Veth():
+                await self._make_veth(link)
+
+    async def change(self, link: LinkObject, differing: frozenset[str]) -> None:
+        """Give an existing link the values of its `differing` fields."""
+        if "mtu_bytes" in differing:
+            await self._set(link.name, mtu=link.mtu_bytes)
+        match link:
+            case Bridge():
+                await self._change_bridge(link, differing)
+            case Veth(bridge=bridge, is_isolated=is_isolated):
+                if "bridge" in differing and bridge:
+                    await self._set(link.name, master=self._index(bridge))
+                if differing & {"bridge", "is_isolated"}:
+                    await self._isolate(link.name, is_on=bool(is_isolated))
+
+    async def doom(self, name: str) -> None:
+        """Mark a link for `remove_doomed`; one that is gone is passed over."""
+        if index_of(name):
+            await self._set(name, group=_DOOMED_GROUP)
+
+    async def remove_doomed(self) -> None:
+        """Remove every marked link in one request, which costs one grace period for all.
+
+        Source: Linux net/core/rtnetlink.c rtnl_group_dellink.
+        """
+        try:
+            await self._ip.link("del", group=_DOOMED_GROUP)
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                raise refused("remove the links in the group of the doomed", error) from error
+
+    async def add_address(self, address: Address) -> None:
+        """Add an address; one that is there already is fine."""
+        try:
+            await self._ip.addr(
+                "add",
+                index=self._index(address.link),
+                address=str(address.address.ip),
+                prefixlen=address.address.network.prefixlen,
+                **({"flags": _IFA_F_NODAD} if address.address.version == 6 else {}),
+            )
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise refused(f"add address {address.key}", error) from error
+
+    async def remove_address(self, address: Address) -> None:
+        """Remove an address; one that is not there is fine."""
+        index = index_of(address.link)
+        if not index:
+            return
+        try:
+            await self._ip.addr(
+                "del",
+                index=index,
+                address=str(address.address.ip),
+                prefixlen=address.address.network.prefixlen,
+            )
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                raise refused(f"remove address {address.key}", error) from error
+
+    async def _make_bridge(self, bridge: Bridge) -> None:
+        await self._add(
+            bridge.name,
+            kind="bridge",
+            group=GROUP_BASE | (bridge.policy or LinkPolicy.NONE),
+            **_present(address=bridge.mac, mtu=bridge.mtu_bytes),
+        )
+        _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
+        await self._set(bridge.name, state="up", ifalias=self._alias)
+
+    async def _change_bridge(self, bridge: Bridge, differing: frozenset[str]) -> None:
+        if "mac" in differing:
+            await self._set(bridge.name, address=bridge.mac)
+        if "policy" in differing and bridge.policy is not None:
+            await self._set(bridge.name, group=GROUP_BASE | bridge.policy)
+        if "has_ipv6" in differing:
+            _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
+
+    async def _make_veth(self, veth: Veth) -> None:
+        peer = _present(ifname=veth.peer, address=veth.peer_mac, mtu=veth.mtu_bytes)
+        await self._add(
+            veth.name,
+            kind="veth",
+            group=GROUP_BASE | LinkPolicy.PORT,
+            peer=peer,
+            **_present(mtu=veth.mtu_bytes),
+            **({"master": self._index(veth.bridge)} if veth.bridge else {}),
+        )
+        _set_ipv6(veth.name, is_on=False)
+        if veth.is_isolated:
+            await self._isolate(veth.name, is_on=True)
+        await self._set(veth.name, state="up", ifalias=self._alias)
+
+    async def _add(self, name: str, **attributes: Any) -> None:
+        try:
+            await self._ip.link("add", ifname=name, **attributes)
+        except NetlinkError as error:
+            raise refused(f"create {attributes['kind']} {name}", error) from error
+
+    async def _set(self, name: str, **attributes: Any) -> None:
+        try:
+            await self._ip.link("set", index=self._index(name), **attributes)
+        except NetlinkError as error:
+            what = ", ".join(f"{key} {value}" for key, value in attributes.items())
+            raise refused(f"set {what} on link {name}", error) from error
+
+    async def _isolate(self, name: str, *, is_on: bool) -> None:
+        try:
+            await self._ip.link(
+                "set", index=self._index(name), kind="bridge_slave", br_isolated=int(is_on)
+            )
+        except NetlinkError as error:
+            raise refused(f"isolate bridge port {name}", error) from error
+
+    async def _dump(self, what: str, **match: Any) -> AsyncIterator[Any]:
+        try:
+            async for message in await getattr(self._ip, what)("dump", **match):
+                yield message
+        except NetlinkError as error:
+            raise refused(f"list each {what}", error) from error
+
+    def _index(self, name: str) -> int:
+        if index := index_of(name):
+            return index
+        raise KernelRefused(f"use link {name}", "there is no such link", errno.ENODEV)
+
+    def _parsed(self, message: Any) -> LinkObject | Foreign | None:
+        name: str = message.get("IFLA_IFNAME")
+        info = message.get("IFLA_LINKINFO")
+        kind = info.get("IFLA_INFO_KIND") if info else None
+        group = message.get("IFLA_GROUP") or 0
+        if group == _DOOMED_GROUP:
+            return None
+        if group & GROUP_MASK != GROUP_BASE or not self._is_ours(message.get("IFLA_IFALIAS")):
+            return Foreign(key=Key("link", name), description=f"a {kind or 'physical'} link")
+        policy = LinkPolicy(group & ~GROUP_MASK)
+        if kind == "bridge":
+            return Bridge(
+                name=name,
+                mac=message.get("IFLA_ADDRESS"),
+                mtu_bytes=message.get("IFLA_MTU"),
+                policy=policy,
+                has_ipv6=switches.has_ipv6_on(name),
+            )
+        slave = info.get("IFLA_INFO_SLAVE_DATA") if info else None
+        return Veth(
+            name=name,
+            mtu_bytes=message.get("IFLA_MTU"),
+            bridge=name_of(message.get("IFLA_MASTER")),
+            is_isolated=bool(slave.get("IFLA_BRPORT_ISOLATED")) if slave else False,
+        )
+
+    def _is_ours(self, alias: str | None) -> bool:
+        return alias is None or alias == self._alias
+
+
+def index_of(name: str) -> int:
+    """Return the index of a link of this namespace, 0 if there is none. One ioctl, no dump."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def name_of(index: int | None) -> str:
+    """Return the name of a link of this namespace, empty if there is none."""
+    try:
+        return socket.if_indextoname(index) if index else ""
+    except OSError:
+        return ""
+
+
+def refused(step: str, error: NetlinkError) -> KernelRefused:
+    """Translate a netlink error; the kernel's own words where it gave any."""
+    return KernelRefused(step, str(error.args[1] if len(error.args) > 1 else error), error.code)
+
+
+def _set_ipv6(link: str, *, is_on: bool) -> None:
+    if switches.read(f"net/ipv6/conf/{link}/disable_ipv6") is None:
+        return
+    switches.write(f"net/ipv6/conf/{link}/accept_ra", "0")
+    switches.write(f"net/ipv6/conf/{link}/disable_ipv6", "0" if is_on else "1")
+
+
+def _present(**attributes: Any) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if value is not None}

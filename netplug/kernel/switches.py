@@ -1,0 +1,132 @@
+"""Kernel switches below /proc/sys, and what the host is like. Small files, read in microseconds."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+
+from netplug.errors import KernelRefused
+from netplug.model import HostFacts, IPNetwork
+
+_SYS = Path("/proc/sys")
+_NET = Path("/proc/self/net")
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_DEFAULT_MTU_BYTES = 1500
+_RTF_UP = 0x0001  # linux/route.h
+_RTF_REJECT = 0x0200
+_SIOCGIFMTU = 0x8921  # linux/sockios.h
+
+
+def read(name: str) -> str | None:
+    """Return the value of a switch, `None` where this kernel does not have it."""
+    try:
+        return (_SYS / name).read_text().strip()
+    except OSError:
+        return None
+
+
+def write(name: str, value: str) -> None:
+    """Set a switch.
+
+    Raises:
+        KernelRefused: there is no such switch, it is read-only, or the value is not accepted.
+    """
+    try:
+        (_SYS / name).write_text(value)
+    except OSError as error:
+        raise KernelRefused(
+            f"set {name.replace('/', '.')} to {value}",
+            error.strerror or "unknown",
+            error.errno or 0,
+        ) from error
+
+
+def has_ipv6_on(link: str) -> bool:
+    """Return whether the host speaks IPv6 on `link`."""
+    return read(f"net/ipv6/conf/{link}/disable_ipv6") == "0"
+
+
+def host_facts() -> HostFacts:
+    """Return what the host is like now."""
+    return HostFacts(
+        uplink_mtu_bytes=_uplink_mtu(),
+        has_ipv6=(_SYS / "net/ipv6").exists(),
+        filters_bridged=(_SYS / "net/bridge").exists(),
+    )
+
+
+def taken_networks() -> frozenset[IPNetwork]:
+    """Return the networks of the main routing table, and the resolvers' addresses."""
+    return frozenset({*_routes_ipv4(), *_routes_ipv6(), *_resolvers()})
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _ipv4_rows() -> list[tuple[str, IPv4Network]]:
+    """Read the rows of /proc/net/route: device and destination, in host byte order."""
+    rows = []
+    for line in _lines(_NET / "route")[1:]:
+        cells = line.split()
+        if len(cells) < 8 or not int(cells[3], 16) & _RTF_UP:
+            continue
+        address = bytes.fromhex(cells[1])[::-1]
+        mask = int(cells[7], 16).bit_count()
+        rows.append((cells[0], IPv4Network((address, mask), strict=False)))
+    return rows
+
+
+def _routes_ipv4() -> list[IPv4Network]:
+    return [network for _, network in _ipv4_rows() if network.prefixlen]
+
+
+def _routes_ipv6() -> list[IPv6Network]:
+    """Read /proc/net/ipv6_route, less defaults, link-local, multicast and unreachable ones."""
+    networks = []
+    for line in _lines(_NET / "ipv6_route"):
+        cells = line.split()
+        prefix = int(cells[1], 16)
+        network = IPv6Network((bytes.fromhex(cells[0]), prefix), strict=False)
+        is_plain = not (network.is_link_local or network.is_multicast or network.is_loopback)
+        if prefix and is_plain and not int(cells[8], 16) & _RTF_REJECT:
+            networks.append(network)
+    return networks
+
+
+def _resolvers() -> list[IPNetwork]:
+    found: list[IPNetwork] = []
+    for line in _lines(_RESOLV_CONF):
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                found.append(ip_network(ip_address(words[1].partition("%")[0])))
+            except ValueError:
+                continue
+    return found
+
+
+def _uplink_mtu() -> int:
+    """Return the MTU of the link with the default route, else 1500."""
+    for device, network in _ipv4_rows():
+        if not network.prefixlen:
+            return _mtu_of(device)
+    return _DEFAULT_MTU_BYTES
+
+
+def _mtu_of(device: str) -> int:
+    """Ask by ioctl: /sys shows the namespace it was mounted in, which need not be ours."""
+    request = struct.pack("16si12x", device.encode(), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            reply = fcntl.ioctl(sock, _SIOCGIFMTU, request)
+        except OSError:
+            return _DEFAULT_MTU_BYTES
+    mtu_bytes: int = struct.unpack("16si12x", reply)[1]
+    return mtu_bytes
