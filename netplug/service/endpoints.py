@@ -1,0 +1,157 @@
+"""Create, join, leave and delete endpoints, in the order in which dockerd asks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from netplug.contract.driver import Attachment
+from netplug.errors import Conflict, NotFound
+from netplug.model import Endpoint, EndpointId, IPInterface, Network, NetworkId
+from netplug.service.converge import NOTHING, converge, dismantle
+from netplug.service.networks import Networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """The endpoints of this host."""
+
+    networks: Networks
+
+    async def create(self, endpoint: Endpoint) -> Endpoint:
+        """Record an endpoint; nothing exists in the kernel before it joins.
+
+        Raises:
+            NotFound: there is no such network.
+            InvalidOptions: endpoint options that the driver does not know.
+            Conflict: the id exists with other contents.
+        """
+        n = self.networks
+        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint.id}"):
+            network = self._network(endpoint.network_id)
+            if known := n.state.view.endpoints.get(endpoint.id):
+                if (known.addresses, known.mac) != (endpoint.addresses, endpoint.mac):
+                    raise Conflict(f"endpoint {known.label}", "exists with other addresses")
+                return known
+            n.driver_of(network).validate_endpoint(endpoint, network)
+            await n.state.commit(puts=(endpoint,))
+            n.journal.note(
+                "endpoint.create",
+                f"endpoint {endpoint.label} created on {network.label}: {_where(endpoint)}",
+                network=network.id,
+                endpoint=endpoint.id,
+            )
+            return endpoint
+
+    async def join(
+        self, network_id: NetworkId, endpoint_id: EndpointId, sandbox: str, *, is_lent: bool
+    ) -> Attachment:
+        """Build the endpoint's part of the kernel and say how the sandbox gets it.
+
+        `is_lent` tells that the caller moves the link into the sandbox.
+
+        Raises:
+            NotFound: there is no such network or endpoint.
+            Conflict: the endpoint is in another sandbox already.
+            KernelRefused, Unsupported: nothing is left of the attempt.
+        """
+        n = self.networks
+        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint_id}"):
+            network = self._network(network_id)
+            endpoint = n.state.view.endpoints.get(endpoint_id)
+            if endpoint is None:
+                raise NotFound("endpoint", endpoint_id[:12])
+            driver = n.driver_of(network)
+            if endpoint.sandbox and endpoint.sandbox != sandbox:
+                raise Conflict(f"endpoint {endpoint.label}", f"is in sandbox {endpoint.sandbox}")
+            joined = replace(endpoint, sandbox=sandbox)
+            objects = driver.plan_endpoint(joined, network, n.state.view)
+            await converge(objects, NOTHING, n.kernel)
+            try:
+                await n.state.commit(puts=(replace(joined, is_lent=is_lent),))
+            except BaseException:
+                await dismantle(objects, n.kernel)
+                raise
+            n.journal.note(
+                "endpoint.join",
+                f"endpoint {endpoint.label} joined {network.label}: {_where(endpoint)}",
+                network=network.id,
+                endpoint=endpoint.id,
+            )
+            return driver.attachment(joined, network)
+
+    async def leave(self, endpoint_id: EndpointId) -> None:
+        """Note that a sandbox is going. The link stays: dockerd takes it back first.
+
+        Source: moby libnetwork/endpoint.go sbLeave; deleting here makes dockerd warn.
+        """
+        if endpoint := self.networks.state.view.endpoints.get(endpoint_id):
+            self.networks.journal.note(
+                "endpoint.leave",
+                f"endpoint {endpoint.label} left",
+                network=endpoint.network_id,
+                endpoint=endpoint.id,
+            )
+
+    async def delete(self, endpoint_id: EndpointId) -> None:
+        """Remove an endpoint; an unknown id succeeds. The record goes first, as for networks."""
+        n = self.networks
+        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint_id}"):
+            view = n.state.view
+            endpoint = view.endpoints.get(endpoint_id)
+            if endpoint is None:
+                return
+            network = view.networks.get(endpoint.network_id)
+            await n.state.commit(drops=(endpoint,))
+            if network is not None:
+                previous = n.driver_of(network).plan_endpoint(endpoint, network, view)
+                await dismantle(previous, n.kernel)
+            n.journal.note(
+                "endpoint.delete",
+                f"endpoint {endpoint.label} deleted: {_where(endpoint)}",
+                network=endpoint.network_id,
+                endpoint=endpoint.id,
+            )
+
+    def find(self, reference: str) -> Endpoint:
+        """Return the endpoint with this name, id or unambiguous beginning of an id.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: there are several.
+        """
+        endpoints = self.networks.state.view.endpoints
+        if found := endpoints.get(EndpointId(reference)):
+            return found
+        matches = [e for e in endpoints.values() if e.name == reference]
+        matches = matches or [e for e in endpoints.values() if e.id.startswith(reference)]
+        if len(matches) > 1:
+            raise Conflict(
+                f"endpoint {reference!r}", "is ambiguous", "give the beginning of its id"
+            )
+        if not matches:
+            raise NotFound("endpoint", reference, "'pynet endpoint ls' shows what there is")
+        return matches[0]
+
+    def _network(self, network_id: NetworkId) -> Network:
+        if network := self.networks.state.view.networks.get(network_id):
+            return network
+        raise NotFound("network", network_id[:12])
+
+
+def mac_for(addresses: tuple[IPInterface, ...], endpoint_id: EndpointId) -> str:
+    """Return a locally administered MAC that an endpoint with these addresses always gets.
+
+    From an IPv4 address it is 02:42 and the address, as Docker had it; from others it is hashed,
+    and without any it depends on the id.
+    """
+    for address in addresses:
+        if address.version == 4:
+            octets = b"\x02\x42" + address.ip.packed
+            return octets.hex(":")
+    packed = b"".join(address.ip.packed for address in addresses) or endpoint_id.encode()
+    return (b"\x02\x43" + hashlib.blake2s(packed, digest_size=4).digest()).hex(":")
+
+
+def _where(endpoint: Endpoint) -> str:
+    return ", ".join(str(address) for address in endpoint.addresses) or "no address"

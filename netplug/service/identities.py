@@ -1,0 +1,116 @@
+"""What the Docker Engine tells: names, and which of our networks and endpoints it has forgotten."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from netplug.clock import Clock
+from netplug.contract.engine import (
+    Engine,
+    EngineAway,
+    EngineInfo,
+    EngineSnapshot,
+    EngineUpdate,
+)
+from netplug.model import Endpoint, EndpointId, Network, NetworkId, Origin
+from netplug.service.addresses import Addresses
+from netplug.service.endpoints import Endpoints
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=30)
+"""How long the engine may not know of something before it counts as forgotten: dockerd records an
+endpoint only after CreateEndpoint is answered, and a network after CreateNetwork."""
+
+DRIVER = "pynet"
+
+
+@dataclass(slots=True)
+class Identities:
+    """Keeps names fresh and removes what dockerd lost: old enough, missing twice, else not."""
+
+    endpoints: Endpoints
+    addresses: Addresses
+    clock: Clock
+    engine: Engine | None
+    info: EngineInfo | None = None
+    problem: str = ""
+    _snapshot: EngineSnapshot | None = field(default=None)
+
+    async def learn(self, update: EngineUpdate) -> None:
+        """Take in one update of the watcher."""
+        match update:
+            case EngineAway(problem=problem):
+                self.info, self.problem, self._snapshot = None, problem, None
+            case EngineSnapshot():
+                self.info, self.problem = update.info, update.info.problem
+                await self._rename(update)
+                self._snapshot = update if await self._is_our_engine(update.info) else None
+
+    async def sweep(self) -> None:
+        """Remove what the engine did not know at the last update and does not know now.
+
+        Raises:
+            EngineUnreachable: it did not answer; nothing is removed.
+        """
+        if self.engine is None or self._snapshot is None or not self._forgotten(self._snapshot):
+            return
+        networks = {n.id: n for n in await self.engine.networks(DRIVER)}
+        certain = self._forgotten(replace(self._snapshot, networks=networks))
+        certain &= self._forgotten(self._snapshot)
+        view = self.endpoints.networks.state.view
+        for key in certain:
+            if endpoint := view.endpoints.get(EndpointId(key)):
+                self._tell(endpoint)
+                await self.endpoints.delete(endpoint.id)
+        for key in certain:
+            if network := view.networks.get(NetworkId(key)):
+                self._tell(network)
+                await self.endpoints.networks.delete(network.id)
+
+    async def _rename(self, snapshot: EngineSnapshot) -> None:
+        """Take over the names, each under its record's lock: what was deleted stays deleted."""
+        n = self.endpoints.networks
+        for seen in snapshot.networks.values():
+            async with n.locks.hold(f"network {seen.id}"):
+                network = n.state.view.networks.get(seen.id)
+                if network and network.name != seen.name:
+                    await n.state.commit(puts=(replace(network, name=seen.name),))
+            for listed in seen.endpoints.values():
+                async with n.locks.hold(f"endpoint {listed.id}"):
+                    endpoint = n.state.view.endpoints.get(listed.id)
+                    if endpoint and listed.name and endpoint.name != listed.name:
+                        await n.state.commit(puts=(replace(endpoint, name=listed.name),))
+
+    async def _is_our_engine(self, info: EngineInfo) -> bool:
+        """Return whether this is the engine that made what we have; remember the first one."""
+        known = self.endpoints.networks.state.view.host.engine_id
+        if not known:
+            await self.addresses.remember_engine(info.id)
+        elif known != info.id:
+            log.warning(
+                "another Docker Engine answers than before; nothing is cleaned up on its word",
+                extra={"known": known, "answers": info.id},
+            )
+        return known in {"", info.id}
+
+    def _forgotten(self, snapshot: EngineSnapshot) -> set[str]:
+        """Return the ids of Docker's networks and endpoints, old enough, that it does not know."""
+        view = self.endpoints.networks.state.view
+        limit = self.clock.now() - GRACE
+        found: set[str] = set()
+        for endpoint in view.endpoints.values():
+            network = snapshot.networks.get(endpoint.network_id)
+            is_known = network is not None and endpoint.id in network.endpoints
+            if not is_known and endpoint.origin is Origin.DOCKER and endpoint.created_at < limit:
+                found.add(endpoint.id)
+        for record in view.networks.values():
+            is_known = record.id in snapshot.networks
+            if not is_known and record.origin is Origin.DOCKER and record.created_at < limit:
+                found.add(record.id)
+        return found
+
+    def _tell(self, record: Network | Endpoint) -> None:
+        log.warning("dockerd no longer knows it; removing", extra={"what": record.label})

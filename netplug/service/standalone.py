@@ -1,0 +1,266 @@
+"""Networks and endpoints without Docker: addresses, network and sandbox in one request each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from netplug.contract.ipam import AddressRequest, PoolRequest
+from netplug.errors import Conflict, InvalidRequest
+from netplug.model import (
+    Endpoint,
+    EndpointId,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    LeaseKind,
+    Network,
+    NetworkId,
+    Origin,
+    Pool,
+    PoolId,
+    Subnet,
+)
+from netplug.plan.diff import Plan
+from netplug.service.addresses import Addresses
+from netplug.service.endpoints import Endpoints, mac_for
+from netplug.service.networks import Networks
+
+SPACE = "pynet-local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetWish:
+    """A subnet that the user wants; everything left out is chosen."""
+
+    pool: IPNetwork | None = None
+    sub_range: IPNetwork | None = None
+    gateway: IPAddress | None = None
+    is_ipv6: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkWish:
+    """A network that the user wants."""
+
+    name: str
+    driver: str = "bridge"
+    subnets: tuple[SubnetWish, ...] = ()
+    has_ipv4: bool = True
+    has_ipv6: bool = False
+    is_internal: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachWish:
+    """An attachment that the user wants; `netns` is a path, `interface` the name inside."""
+
+    network: str
+    netns: str
+    name: str = ""
+    addresses: tuple[IPAddress, ...] = ()
+    interface: str = ""
+    mac: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standalone:
+    """What `docker network` and `docker run` do, for hosts and namespaces without Docker."""
+
+    networks: Networks
+    endpoints: Endpoints
+    addresses: Addresses
+
+    async def create(self, wish: NetworkWish, *, is_dry: bool = False) -> Network | Plan:
+        """Create a network with pools of its own; with `is_dry` return the steps instead.
+
+        Raises:
+            Conflict: the name or a subnet is taken.
+            InvalidOptions, InvalidRequest, PoolExhausted, KernelRefused: nothing is left behind.
+        """
+        if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
+            raise Conflict(f"network {wish.name}", "exists")
+        granted: list[Pool] = []
+        try:
+            subnets = [await self._subnet(w, granted) for w in _all_subnets(wish)]
+            network = self._network(wish, subnets, granted)
+            if not is_dry:
+                return await self.networks.create(network)
+            plan = await self.networks.preview(network)
+        except BaseException:
+            await self._give_back(granted)
+            raise
+        await self._give_back(granted)
+        return plan
+
+    async def delete(self, reference: str) -> None:
+        """Delete a network that was created here, and its pools.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it is Docker's, or endpoints are on it.
+        """
+        network = self.networks.find(reference)
+        if network.origin is Origin.DOCKER:
+            raise Conflict(
+                f"network {network.label}",
+                "was made by Docker",
+                f"use 'docker network rm {network.label}'",
+            )
+        if used := self.networks.state.view.endpoints_of(network.id):
+            names = ", ".join(sorted(e.label for e in used))
+            raise Conflict(f"network {network.label}", f"has endpoints: {names}", "detach them")
+        await self.networks.delete(network.id)
+        for pool_id in network.pool_ids:
+            await self.addresses.release_pool(pool_id)
+
+    async def attach(self, wish: AttachWish) -> Endpoint:
+        """Give a namespace a link on a network.
+
+        Raises:
+            NotFound: there is no such network.
+            Conflict: the name, the address or the interface is taken.
+            KernelRefused: there is no such namespace; nothing is left behind.
+        """
+        network = self.networks.find(wish.network)
+        if network.origin is Origin.DOCKER:
+            raise Conflict(
+                f"network {network.label}",
+                "has its addresses from Docker",
+                f"use 'docker network connect {network.label} CONTAINER'",
+            )
+        self._refuse_name(wish.name, network)
+        leased: list[tuple[PoolId, IPAddress]] = []
+        endpoint: Endpoint | None = None
+        try:
+            addresses = await self._lease(wish, network, leased)
+            endpoint = self._endpoint(wish, network, addresses)
+            await self.endpoints.create(endpoint)
+            await self.endpoints.join(network.id, endpoint.id, wish.netns, is_lent=False)
+        except BaseException:
+            if endpoint is not None:
+                await self.endpoints.delete(endpoint.id)
+            for pool_id, address in leased:
+                await self.addresses.release_address(pool_id, address)
+            raise
+        return self.networks.state.view.endpoints[endpoint.id]
+
+    async def detach(self, reference: str) -> None:
+        """Take an attached link away and release its addresses.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            Conflict: it is Docker's.
+        """
+        endpoint = self.endpoints.find(reference)
+        if endpoint.origin is Origin.DOCKER:
+            raise Conflict(
+                f"endpoint {endpoint.label}",
+                "was made by Docker",
+                f"use 'docker network disconnect NETWORK {endpoint.label}'",
+            )
+        await self.endpoints.delete(endpoint.id)
+        network = self.networks.state.view.networks.get(endpoint.network_id)
+        for pool_id in network.pool_ids if network else ():
+            for address in endpoint.addresses:
+                await self.addresses.release_address(pool_id, address.ip)
+
+    async def _subnet(self, wish: SubnetWish, granted: list[Pool]) -> Subnet:
+        pool = await self.addresses.request_pool(
+            PoolRequest(
+                space=SPACE, network=wish.pool, sub_range=wish.sub_range, is_ipv6=wish.is_ipv6
+            )
+        )
+        granted.append(pool)
+        lease, _ = await self.addresses.request_address(
+            AddressRequest(pool_id=pool.id, address=wish.gateway, kind=LeaseKind.GATEWAY)
+        )
+        return Subnet(pool=pool.network, gateway=_in_pool(lease.address, pool))
+
+    async def _give_back(self, granted: Sequence[Pool]) -> None:
+        for pool in granted:
+            await self.addresses.release_pool(pool.id)
+
+    async def _lease(
+        self, wish: AttachWish, network: Network, leased: list[tuple[PoolId, IPAddress]]
+    ) -> tuple[IPInterface, ...]:
+        """Lease the wanted addresses, and one of each family of which none is wanted."""
+        pools = [self.networks.state.view.pools[pool_id] for pool_id in network.pool_ids]
+        found: dict[int, IPInterface] = {}
+        wanted: list[tuple[Pool, IPAddress | None]] = []
+        for address in wish.addresses:
+            inside = [p for p in pools if address in p.network]
+            if not inside:
+                known = ", ".join(str(p.network) for p in pools)
+                raise InvalidRequest([f"address {address} is not in {network.label} ({known})"])
+            wanted.append((inside[0], address))
+        given = {address.version for address in wish.addresses}
+        wanted += [(p, None) for p in pools if p.network.version not in given]
+        for pool, choice in wanted:
+            if pool.network.version in found:
+                continue
+            lease, pool = await self.addresses.request_address(
+                AddressRequest(pool_id=pool.id, address=choice, owner=wish.name)
+            )
+            leased.append((pool.id, lease.address))
+            found[pool.network.version] = _in_pool(lease.address, pool)
+        return tuple(found.values())
+
+    def _network(self, wish: NetworkWish, subnets: list[Subnet], granted: list[Pool]) -> Network:
+        return Network(
+            id=NetworkId(secrets.token_hex(32)),
+            name=wish.name,
+            driver=wish.driver,
+            origin=Origin.PYNET,
+            options=wish.options,
+            is_internal=wish.is_internal,
+            has_ipv4=wish.has_ipv4,
+            has_ipv6=wish.has_ipv6,
+            subnets=tuple(subnets),
+            pool_ids=tuple(pool.id for pool in granted),
+            created_at=self.addresses.clock.now(),
+        )
+
+    def _endpoint(
+        self, wish: AttachWish, network: Network, addresses: tuple[IPInterface, ...]
+    ) -> Endpoint:
+        endpoint_id = EndpointId(secrets.token_hex(32))
+        return Endpoint(
+            id=endpoint_id,
+            network_id=network.id,
+            name=wish.name,
+            origin=Origin.PYNET,
+            mac=wish.mac or mac_for(addresses, endpoint_id),
+            addresses=addresses,
+            options=wish.options,
+            interface=wish.interface or self._free_interface(wish.netns),
+            created_at=self.addresses.clock.now(),
+        )
+
+    def _refuse_name(self, name: str, network: Network) -> None:
+        for endpoint in self.networks.state.view.endpoints_of(network.id):
+            if name and endpoint.name == name:
+                raise Conflict(f"endpoint {name}", f"exists on network {network.label}")
+
+    def _free_interface(self, netns: str) -> str:
+        endpoints = self.networks.state.view.endpoints.values()
+        used = {e.interface for e in endpoints if e.sandbox == netns}
+        return next(name for i in range(len(used) + 1) if (name := f"eth{i}") not in used)
+
+
+def _all_subnets(wish: NetworkWish) -> Iterator[SubnetWish]:
+    """Yield the wanted subnets, and an automatic one for each enabled family without any."""
+    yield from wish.subnets
+    families = {w.is_ipv6 for w in wish.subnets}
+    if wish.has_ipv4 and False not in families:
+        yield SubnetWish()
+    if wish.has_ipv6 and True not in families:
+        yield SubnetWish(is_ipv6=True)
+
+
+def _in_pool(address: IPAddress, pool: Pool) -> IPInterface:
+    return ip_interface(f"{address}/{pool.network.prefixlen}")

@@ -1,0 +1,54 @@
+"""The view, and the one way to change it: through the store first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from ipaddress import IPv6Network
+
+from netplug.contract.store import Batch, Store
+from netplug.model import HostFacts, HostState, Record, View
+
+
+class State:
+    """Holds the present view. Reading it is free; it changes only after the store said yes."""
+
+    def __init__(self, store: Store, view: View) -> None:
+        self._store = store
+        self.view = view
+
+    @classmethod
+    async def loaded(cls, store: Store) -> State:
+        """Return the state of `store`; a new one gets an identity of its own, durably.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        records = await store.load()
+        host = next((r for r in records if isinstance(r, HostState)), None)
+        if host is None:
+            host = _new_host()
+            await store.commit(Batch(puts=(host,), is_durable=True))
+        return cls(store, View(host=host).with_records(records))
+
+    async def commit(
+        self, *, puts: Sequence[Record] = (), drops: Sequence[Record] = (), is_durable: bool = False
+    ) -> None:
+        """Write the changes and publish the new view.
+
+        Raises:
+            StoreUnavailable: nothing was written and the view is as before.
+        """
+        await self._store.commit(Batch(puts=tuple(puts), drops=tuple(drops), is_durable=is_durable))
+        self.view = self.view.without(drops).with_records(puts)
+
+    def learn(self, facts: HostFacts) -> None:
+        """Publish a view with new facts about the host; they are not stored."""
+        if facts != self.view.facts:
+            self.view = self.view.with_facts(facts)
+
+
+def _new_host() -> HostState:
+    """Make an identity: a random mark, and a random ULA /48 (RFC 4193 section 3.2.2)."""
+    prefix = (0xFD << 120) | (secrets.randbits(40) << 80)
+    return HostState(instance=secrets.token_hex(4), ula=IPv6Network((prefix, 48)))
