@@ -1,0 +1,156 @@
+"""The daemon: what starts in which order, what ends it, and in which order it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from netplug import __version__
+from netplug import log as logs
+from netplug.api.admin import Services, admin_app
+from netplug.api.app import Methods, Readiness, plugin_app
+from netplug.api.sockets import claim_namespace, listen
+from netplug.errors import Conflict, EngineUnreachable, PynetError
+from netplug.settings import Settings
+from netplug.wiring import Wiring, open_store, wire
+
+log = logging.getLogger(__name__)
+
+_PLUGIN_MODE, _ADMIN_MODE, _ADMIN_GROUP = 0o600, 0o660, "pynet"
+_DRAIN_S = 5.0
+_SWEEP_S = 15.0
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        PynetError: it cannot start.
+    """
+    logs.set_up(settings, sys.stderr)
+    if os.geteuid() != 0:
+        raise Conflict("the daemon", "must run as root: it changes the host's network", "use sudo")
+    asyncio.run(Daemon(settings).serve())
+    return 0
+
+
+class Daemon:
+    """One daemon, from its sockets to its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._readiness = Readiness()
+        self._wiring: Wiring | None = None
+        self._stopping = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Listen, then initialise, then serve until told to stop.
+
+        The sockets are closed first at the end, then requests under way are awaited, then the
+        kernel and the store are closed.
+
+        Raises:
+            PynetError: it cannot start; nothing was changed.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+        async with AsyncExitStack() as stack:
+            store = await open_store(self._settings)
+            stack.push_async_callback(store.close)
+            stack.callback(claim_namespace().close)
+            await self._listen(stack)
+            self._wiring = await wire(self._settings, store)
+            stack.push_async_callback(self._wiring.close)
+            await self._work(self._wiring)
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        s = self._settings
+        plugin = plugin_app(self._methods, self._readiness, s.request_deadline_s)
+        admin = admin_app(self._services, self._readiness, s)
+        sockets = [
+            (plugin, listen(s.plugin_socket, _PLUGIN_MODE)),
+            (admin, listen(s.admin_socket, _ADMIN_MODE, _ADMIN_GROUP)),
+        ]
+        for app, listener in sockets:
+            await stack.enter_async_context(_served(app, listener))
+        log.info("listening", extra={"plugin": str(s.plugin_socket), "admin": str(s.admin_socket)})
+
+    async def _work(self, wiring: Wiring) -> None:
+        report = await wiring.services.reconciler.recover()
+        self._readiness.open()
+        log.info("ready", extra={"version": __version__, "mended": len(report.steps)})
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s))
+            ]
+            if wiring.watcher is not None:
+                running.append(tasks.create_task(_follow_engine(wiring)))
+                running.append(tasks.create_task(_sweep_for_ever(wiring)))
+            await self._stopping.wait()
+            log.info("stopping")
+            for task in running:
+                task.cancel()
+        await wiring.services.reconciler.tidy()
+
+    def _methods(self) -> dict[str, Methods]:
+        return self._wiring.methods if self._wiring else {}
+
+    def _services(self) -> Services:
+        if self._wiring is None:
+            raise PynetError("the daemon is still starting")
+        return self._wiring.services
+
+
+@asynccontextmanager
+async def _served(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app`; at the end close the socket, then wait for requests under way."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    try:
+        yield
+    finally:
+        path: Any = listener.getsockname()
+        await runner.cleanup()
+        if path and os.path.exists(path):  # noqa: ASYNC240 - a socket on a tmpfs
+            os.unlink(path)
+
+
+async def _reconcile_for_ever(wiring: Wiring, interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await wiring.services.reconciler.run()
+        except PynetError as error:
+            log.warning("reconciliation failed", extra={"reason": str(error)})
+
+
+async def _follow_engine(wiring: Wiring) -> None:
+    if wiring.watcher is None:
+        return
+    async with aclosing(wiring.watcher.updates()) as updates:
+        async for update in updates:
+            try:
+                await wiring.services.identities.learn(update)
+            except PynetError as error:
+                log.warning("the engine's names were not kept", extra={"reason": str(error)})
+
+
+async def _sweep_for_ever(wiring: Wiring) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        try:
+            await wiring.services.identities.sweep()
+        except EngineUnreachable:
+            continue  # the watcher tells
+        except PynetError as error:
+            log.warning("what dockerd forgot was not removed", extra={"reason": str(error)})

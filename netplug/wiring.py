@@ -1,0 +1,121 @@
+"""The composition root: the one place that names adapters, and the table of drivers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from drivers.bridge import BridgeDriver
+from ipam.plugin import PoolIpam
+from netplug.api.admin import Services
+from netplug.api.app import Methods
+from netplug.api.ipam_driver import IpamDriverApi
+from netplug.api.network_driver import NetworkDriverApi
+from netplug.clock import SystemClock
+from netplug.contract.engine import Engine
+from netplug.engine.client import EngineClient
+from netplug.engine.discover import find_engine
+from netplug.engine.watch import Watcher
+from netplug.kernel.linux import LinuxKernel
+from netplug.service.addresses import Addresses
+from netplug.service.endpoints import Endpoints
+from netplug.service.identities import DRIVER, Identities
+from netplug.service.journal import Journal
+from netplug.service.locks import Gate, Locks
+from netplug.service.networks import Networks
+from netplug.service.reconcile import Reconciler
+from netplug.service.standalone import Standalone
+from netplug.service.state import State
+from netplug.settings import Settings
+from netplug.store.sqlite import SqliteStore
+
+DRIVERS = {driver.name: driver for driver in (BridgeDriver(),)}
+STATE_FILE = "pynet.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Everything the daemon runs, connected; `close` ends it in the order that loses nothing."""
+
+    services: Services
+    methods: dict[str, Methods]
+    kernel: LinuxKernel
+    store: SqliteStore
+    engine: EngineClient | None
+    watcher: Watcher | None
+
+    async def close(self) -> None:
+        """Finish pending removals, then close what is open."""
+        await self.kernel.close()
+        if self.engine is not None:
+            await self.engine.close()
+
+
+async def open_store(settings: Settings) -> SqliteStore:
+    """Open the state, which also keeps a second daemon off it.
+
+    Raises:
+        StoreUnavailable: it is in use, cannot be read, or cannot be written.
+    """
+    return await SqliteStore.opened(settings.state_dir / STATE_FILE)
+
+
+async def wire(settings: Settings, store: SqliteStore) -> Wiring:
+    """Connect services and adapters, and open the kernel.
+
+    Raises:
+        StoreUnavailable: the state cannot be read.
+        InvalidSettings, Unsupported: the engine cannot be addressed.
+    """
+    clock = SystemClock()
+    address = find_engine(settings.docker_host, os.environ)
+    engine = EngineClient(address) if address else None
+    state = await State.loaded(store)
+    kernel = LinuxKernel(state.view.host.instance)
+    await kernel.open()
+    services = _services(settings, state, kernel, clock, engine, address.url if address else "")
+    network_driver = NetworkDriverApi(
+        networks=services.networks, endpoints=services.endpoints, clock=clock
+    )
+    ipam_driver = IpamDriverApi(addresses=services.standalone.addresses)
+    return Wiring(
+        services=services,
+        methods={
+            "NetworkDriver": network_driver.methods(),
+            "IpamDriver": ipam_driver.methods(),
+        },
+        kernel=kernel,
+        store=store,
+        engine=engine,
+        watcher=Watcher(engine, DRIVER, clock) if engine else None,
+    )
+
+
+def _services(
+    settings: Settings,
+    state: State,
+    kernel: LinuxKernel,
+    clock: SystemClock,
+    engine: Engine | None,
+    engine_endpoint: str,
+) -> Services:
+    locks = Locks()
+    journal = Journal(clock)
+    networks = Networks(
+        state=state, drivers=DRIVERS, kernel=kernel, journal=journal, locks=locks, gate=Gate()
+    )
+    endpoints = Endpoints(networks=networks)
+    ipam = PoolIpam(ranges_ipv4=settings.ipam_ranges_ipv4)
+    addresses = Addresses(state=state, ipam=ipam, kernel=kernel, clock=clock, locks=locks)
+    return Services(
+        settings=settings,
+        networks=networks,
+        endpoints=endpoints,
+        standalone=Standalone(networks=networks, endpoints=endpoints, addresses=addresses),
+        reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
+        identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
+        journal=journal,
+        clock=clock,
+        started_s=clock.monotonic_s(),
+        engine_endpoint=engine_endpoint,
+    )
