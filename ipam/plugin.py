@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import IPv4Network
 
 from ipam.allocator import choose
-from ipam.pool import check, is_automatic, overlaps, pool_id
+from ipam.pool import check, hosts, is_automatic, overlaps, pool_id
 from ipam.ranges import next_free
 from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
@@ -84,6 +84,11 @@ class PoolIpam:
         if request.address is None and request.kind is LeaseKind.ENDPOINT:
             return AddressGrant(lease=lease, pool=replace(pool, cursor=address))
         return AddressGrant(lease=lease)
+
+    def size(self, pool: Pool) -> int:
+        """Return how many addresses of `pool` can be leased."""
+        usable = hosts(pool.network)
+        return usable.stop - usable.start
 
     def _next_slice(
         self, request: PoolRequest, view: View, taken: Collection[IPNetwork]

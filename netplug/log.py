@@ -25,6 +25,9 @@ from netplug.settings import Settings
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
 
+# At DEBUG these log every netlink message and every poll.
+_CHATTY = ("asyncio", "pyroute2")
+
 _EVENT_WIDTH = 32
 _LEVEL_WIDTH = len("CRITICAL")
 _RESET = "\x1b[0m"
@@ -53,6 +56,8 @@ def set_up(settings: Settings, stream: TextIO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    for library in _CHATTY:
+        logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
 class _UtcFormatter(logging.Formatter):
