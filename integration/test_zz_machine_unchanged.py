@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from integration.lab import Lab, eventually, snapshot
+from integration.lab import Lab, snapshot
 
 
 def test_machine_after_all_tests_is_as_before(machine_before: snapshot.Snapshot, lab: Lab) -> None:
     lab.close()
 
-    eventually(
-        lambda: not snapshot.difference(machine_before, snapshot.take()),
-        "the machine is as it was before the tests",
-        detail=lambda: "\n".join(snapshot.difference(machine_before, snapshot.take())),
-    )
+    snapshot.wait_until_restored(machine_before)

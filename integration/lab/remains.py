@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from integration.lab import cgroups
 from integration.lab.waiting import eventually
 
-_NAME = re.compile(r"pylab(?P<pid>\d+)(-\d+)?")
+_LAB = re.compile(r"\bpylab(?P<pid>\d+)")
 
 
 def lab_name(pid: int) -> str:
@@ -18,16 +19,30 @@ def lab_name(pid: int) -> str:
     return f"pylab{pid}"
 
 
-def owner(name: str) -> int | None:
-    """Return the process id of the lab that a host, folder or control group belongs to."""
-    match = _NAME.fullmatch(name)
+def is_of_a_lab(text: str) -> bool:
+    """Tell whether a name, path or command line names a lab or a thing of one."""
+    return _LAB.search(text) is not None
+
+
+def is_of_a_running_lab(text: str) -> bool:
+    """Tell whether it names a lab of another process that is alive."""
+    pid = _owner(text)
+    return pid is not None and pid != os.getpid() and _is_alive(pid)
+
+
+def is_orphan(text: str) -> bool:
+    """Tell whether it names a lab whose process is no more."""
+    pid = _owner(text)
+    return pid is not None and not _is_alive(pid)
+
+
+def _owner(text: str) -> int | None:
+    match = _LAB.search(text)
     return int(match["pid"]) if match else None
 
 
-def is_orphan(name: str) -> bool:
-    """Tell whether a name is that of a lab whose process is no more."""
-    pid = owner(name)
-    return pid is not None and not Path(f"/proc/{pid}").exists()
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def folder_of(lab: str) -> Path:

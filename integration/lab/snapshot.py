@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import sys
@@ -18,15 +17,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from integration.lab import cgroups
+from integration.lab import cgroups, processes
 from integration.lab.process import run
-from integration.lab.remains import owner
+from integration.lab.remains import is_of_a_running_lab
+from integration.lab.waiting import eventually
 
 Snapshot = Mapping[str, list[str]]
 
-OUR_PROGRAMS = re.compile(r"(dockerd|docker-proxy|containerd.*|runc|busybox|pynet)")
-OUR_ARGUMENTS = re.compile(r"\bpylab\d+|-m\0netplug|/pynet\0")
-LAB = re.compile(r"pylab\d+")
+PROCESS = "process"
 WATCHED_FOLDERS = tuple(
     Path(path)
     for path in (
@@ -52,6 +50,7 @@ RULES = {
     "IPv4 policy rule": ("ip", "-4", "rule"),
     "IPv6 policy rule": ("ip", "-6", "rule"),
 }
+LISTENING = "00010000"  # Linux net/unix/af_unix.c, unix_seq_show: __SO_ACCEPTCON
 PASSING = re.compile(r"^#.*|\[\d+:\d+\]|counter packets \d+ bytes \d+|expires \d+sec")
 
 
@@ -62,7 +61,7 @@ def take() -> Snapshot:
         **{kind: sorted(_lines(command)) for kind, command in RULES.items()},
         "named network namespace": sorted(_names(Path("/run/netns"))),
         "mount": sorted(_mounts()),
-        "process": sorted(_processes()),
+        PROCESS: sorted(processes.left_behind()),
         "control group": sorted(_cgroups()),
         "listening socket": sorted(_sockets()),
         "path": sorted(_paths()),
@@ -71,15 +70,29 @@ def take() -> Snapshot:
 
 
 def difference(before: Snapshot, after: Snapshot) -> list[str]:
-    """Tell what changed, a sentence a fact; empty when nothing did."""
+    """Tell what changed, a sentence a fact; empty when nothing did, or processes only ended."""
     sentences = []
     for kind in sorted({*before, *after}):
         old, new = Counter(before.get(kind, [])), Counter(after.get(kind, []))
         sentences += [
             f"This {kind} was not there before: {fact}." for fact in (new - old).elements()
         ]
-        sentences += [f"This {kind} is gone: {fact}." for fact in (old - new).elements()]
+        if kind != PROCESS:
+            sentences += [f"This {kind} is gone: {fact}." for fact in (old - new).elements()]
     return sentences
+
+
+def wait_until_restored(before: Snapshot) -> None:
+    """Wait until the machine looks as before; what has just been ended may take a moment to go.
+
+    Raises:
+        NeverHappened: something stays changed, with the sentences that tell what.
+    """
+    eventually(
+        lambda: not difference(before, take()),
+        "the machine looks as it did before",
+        detail=lambda: "\n".join(difference(before, take())),
+    )
 
 
 def _links() -> Iterator[str]:
@@ -91,12 +104,22 @@ def _links() -> Iterator[str]:
 
 
 def _lines(command: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of a listing, each with the table and chain that it stands in."""
     if shutil.which(command[0]) is None:
         return
+    within: list[str] = []
     for line in run(command, check=False).stdout.splitlines():
-        text = " ".join(PASSING.sub("", line).split())
-        if text:
-            yield text
+        match " ".join(PASSING.sub("", line).split()):
+            case "" | "COMMIT":
+                continue
+            case "}" if within:
+                within.pop()
+            case text if text.startswith("*"):  # iptables: a table until the next
+                within = [f"table {text[1:]}"]
+            case text:
+                yield f"{text.removesuffix(' {')} in {' '.join(within)}" if within else text
+                if text.endswith("{"):
+                    within.append(text.removesuffix(" {"))
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -107,58 +130,22 @@ def _names(folder: Path) -> Iterator[str]:
 def _mounts() -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, origin = line.partition(" - ")
-        if not _is_of_a_running_lab(line):
+        if not is_of_a_running_lab(line):
             yield f"{origin.split()[0]} on {fields.split()[4]}"
-
-
-def _processes() -> Iterator[str]:
-    callers = _callers()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            argv = (folder / "cmdline").read_text(errors="replace")
-            start = _stat(folder)[19]
-            where = (folder / "cgroup").read_text() + (folder / "mountinfo").read_text()
-        except OSError:
-            continue  # it ended meanwhile
-        program = os.path.basename(argv.split("\0", 1)[0])
-        ours = OUR_PROGRAMS.fullmatch(program) or OUR_ARGUMENTS.search(argv) or LAB.search(where)
-        if ours and int(folder.name) not in callers and not _is_of_a_running_lab(argv + where):
-            command = " ".join(argv.replace("\0", " ").split())
-            yield f"{folder.name}, started at tick {start}, `{command}`"
-
-
-def _stat(folder: Path) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third on: a name may hold spaces."""
-    return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-
-
-def _callers() -> set[int]:
-    """Return this process and its ancestors, whose arguments may name what they test."""
-    found, pid = set(), os.getpid()
-    while pid > 0:
-        found.add(pid)
-        pid = int(_stat(Path(f"/proc/{pid}"))[1])
-    return found
-
-
-def _is_of_a_running_lab(text: str) -> bool:
-    """Tell whether a text names a lab of another process that is alive."""
-    match = LAB.search(text)
-    pid = owner(match[0]) if match else None
-    return pid is not None and pid != os.getpid() and Path(f"/proc/{pid}").exists()
 
 
 def _cgroups() -> Iterator[str]:
     for pattern in ("docker*", "docker/*", "pylab*", "system.slice/docker*"):
         yield from (
-            str(path) for path in cgroups.find(pattern) if not _is_of_a_running_lab(str(path))
+            str(path) for path in cgroups.find(pattern) if not is_of_a_running_lab(str(path))
         )
 
 
 def _sockets() -> Iterator[str]:
     for line in Path("/proc/net/unix").read_text().splitlines():
-        path = line.split()[-1]
-        if re.match(r"(/var)?/run/(docker|pynet)", path):
+        _, _, _, flags, *_, path = line.split()
+        # An accepted connection bears the path too, and shows in the network of the client.
+        if flags == LISTENING and re.match(r"(/var)?/run/(docker|pynet)", path):
             yield path
 
 
@@ -168,7 +155,7 @@ def _paths() -> Iterator[str]:
             yield str(folder)
             yield from (f"{folder}/{name}" for name in _names(folder))
     for path in Path(tempfile.gettempdir()).glob("pylab*"):
-        if not _is_of_a_running_lab(path.name):
+        if not is_of_a_running_lab(path.name):
             yield str(path)
 
 
