@@ -67,9 +67,9 @@ class Daemon:
             store = await open_store(self._settings)
             stack.push_async_callback(store.close)
             stack.callback(claim_namespace().close)
+            stack.push_async_callback(self._close_wiring)
             await self._listen(stack)
             self._wiring = await wire(self._settings, store)
-            stack.push_async_callback(self._wiring.close)
             await self._work(self._wiring)
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -99,7 +99,12 @@ class Daemon:
             log.info("stopping")
             for task in running:
                 task.cancel()
-        await wiring.services.reconciler.tidy()
+        wiring.services.journal.close()
+
+    async def _close_wiring(self) -> None:
+        if self._wiring is not None:
+            await self._wiring.services.reconciler.tidy()
+            await self._wiring.close()
 
     def _methods(self) -> dict[str, Methods]:
         return self._wiring.methods if self._wiring else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from netplug.api import wire
 from netplug.api.app import Readiness
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.clock import Clock
-from netplug.errors import InvalidInput, InvalidRequest, NotFound, PynetError
+from netplug.errors import Drift, InvalidInput, InvalidRequest, NotFound, PynetError
 from netplug.model import Endpoint, Lease, Network, Pool, PoolId
 from netplug.plan.diff import Plan, Step
 from netplug.plan.objects import Bridge, KernelObject, Veth
@@ -31,8 +32,10 @@ from netplug.service.reconcile import Reconciler
 from netplug.service.standalone import AttachWish, NetworkWish, Standalone, SubnetWish
 from netplug.settings import Settings
 
+_HEARTBEAT_S = 15.0
 
-class SubnetBody(msgspec.Struct):
+
+class SubnetBody(msgspec.Struct, forbid_unknown_fields=True):
     """A wanted subnet."""
 
     pool: str | None = None
@@ -40,7 +43,7 @@ class SubnetBody(msgspec.Struct):
     gateway: str | None = None
 
 
-class NetworkCreateBody(msgspec.Struct):
+class NetworkCreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/networks."""
 
     name: str
@@ -53,13 +56,12 @@ class NetworkCreateBody(msgspec.Struct):
     dry_run: bool = False
 
 
-class AttachBody(msgspec.Struct):
+class AttachBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/endpoints; one of `netns` and `pid`."""
 
     network: str
     netns: str | None = None
     pid: int | None = None
-    address: str | None = None
     addresses: list[str] = []
     name: str | None = None
     interface: str | None = None
@@ -177,10 +179,11 @@ async def _list_pools(services: Services, _: web.Request) -> object:
 async def _inspect_pool(services: Services, request: web.Request) -> object:
     pool_id = PoolId(unquote(request.match_info["pool"]))
     view = services.networks.state.view
-    pool = view.pools.get(pool_id)
-    if pool is None:
+    matches = [p for p in view.pools.values() if pool_id in (p.id, str(p.network))]
+    if len(matches) != 1:
         raise NotFound("pool", pool_id, "'pynet ipam ls' shows what there is")
-    leases = sorted(view.leases_of(pool_id).values(), key=lambda lease: int(lease.address))
+    pool = matches[0]
+    leases = sorted(view.leases_of(pool.id).values(), key=lambda lease: int(lease.address))
     return {**_pool(pool, services), "leases": [_lease(lease) for lease in leases]}
 
 
@@ -191,7 +194,7 @@ async def _show_plan(services: Services, _: web.Request) -> object:
 async def _heal(services: Services, _: web.Request) -> object:
     report = await services.reconciler.run()
     if report.problems:
-        raise PynetError("not everything could be mended: " + "; ".join(report.problems))
+        raise Drift(report.problems)
     return {"steps": [_step_of_text(text) for text in report.steps]}
 
 
@@ -257,8 +260,7 @@ def _attach_wish(body: AttachBody) -> AttachWish:
     problems: list[str] = []
     if (body.netns is None) == (body.pid is None):
         problems.append("one of netns and pid is wanted")
-    texts = [*body.addresses, *([body.address] if body.address else [])]
-    addresses = [_parse(ip_address, text, problems) for text in texts]
+    addresses = [_parse(ip_address, text, problems) for text in body.addresses]
     mac = wire.mac_text(body.mac or "", problems)
     if problems:
         raise InvalidRequest(problems)
@@ -450,9 +452,17 @@ async def _stream(journal: Journal, request: web.Request) -> web.StreamResponse:
     with journal.listen() as later:
         for event in journal.past():
             await response.write(wire.encode(_event(event)) + b"\n")
-        while request.query.get("follow") == "1":
-            event = await later.get()
-            await response.write(wire.encode(_event(event)) + b"\n")
+        is_open = request.query.get("follow") == "1"
+        while is_open:
+            try:
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    event_or_end = await later.get()
+            except TimeoutError:
+                await response.write(b"\n")  # finds out whether anybody still reads
+                continue
+            is_open = event_or_end is not None
+            if event_or_end is not None:
+                await response.write(wire.encode(_event(event_or_end)) + b"\n")
     await response.write_eof()
     return response
 
@@ -462,7 +472,11 @@ def _json(value: object, status: int = 200) -> web.Response:
 
 
 def _error_reply(error: PynetError) -> web.Response:
-    problems = error.problems if isinstance(error, InvalidInput) else ()
+    match error:
+        case InvalidInput(problems=problems) | Drift(differences=problems):
+            pass
+        case _:
+            problems = ()
     body = {
         "kind": type(error).__name__,
         "message": str(error),

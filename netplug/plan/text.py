@@ -5,18 +5,34 @@ from __future__ import annotations
 from dataclasses import fields
 
 from netplug.plan.diff import Change, Create, Delete, Plan, Step
-from netplug.plan.objects import KernelObject, LinkPolicy
+from netplug.plan.objects import (
+    Address,
+    Bridge,
+    Firewall,
+    KernelObject,
+    LinkPolicy,
+    LocalSubnet,
+    Masquerade,
+    SandboxLink,
+    Sysctl,
+    Veth,
+)
 
 
 def object_text(obj: KernelObject) -> str:
-    """Return one line: the key, then every field that is asked for, in the order of the class."""
-    parts = [str(obj.key)]
+    """Return one line: what and which, then every field asked for, in the order of the class."""
+    parts = [short_text(obj)]
     for f in fields(obj):
         value = getattr(obj, f.name)
         if value is None or f.name in _IN_KEY or value == ():
             continue
         parts.append(f"{f.name}={_value_text(value)}")
-    return f"{type(obj).__name__.lower()}: " + " ".join(parts)
+    return " ".join(parts)
+
+
+def short_text(obj: KernelObject) -> str:
+    """Return what and which: "bridge py-0123456789ab"."""
+    return f"{_WORDS[type(obj)]} {obj.key.name}"
 
 
 def objects_text(objects: frozenset[KernelObject]) -> str:
@@ -35,9 +51,22 @@ def step_text(step: Step) -> str:
                 f"{_value_text(getattr(obj, name))}"
                 for name in sorted(differing)
             )
-            return f"change {obj.key}: {changes}"
+            return f"change {short_text(obj)}: {changes}"
         case Delete(obj):
-            return f"delete {obj.key}"
+            return f"delete {short_text(obj)}"
+
+
+def difference_text(step: Step) -> str:
+    """Return what `step` would mend, as a statement about the kernel."""
+    match step:
+        case Create(obj):
+            return f"{short_text(obj)} is missing"
+        case Change(obj):
+            return step_text(step).replace(
+                f"change {short_text(obj)}:", f"{short_text(obj)} is off:"
+            )
+        case Delete(obj):
+            return f"{short_text(obj)} is ours and not wanted"
 
 
 def plan_text(plan: Plan) -> str:
@@ -45,6 +74,16 @@ def plan_text(plan: Plan) -> str:
     return "".join(step_text(s) + "\n" for s in plan.steps)
 
 
+_WORDS: dict[type[KernelObject], str] = {
+    Bridge: "bridge",
+    Veth: "veth",
+    Address: "address",
+    Sysctl: "sysctl",
+    Masquerade: "masquerade",
+    LocalSubnet: "local-subnet",
+    Firewall: "firewall",
+    SandboxLink: "sandbox-link",
+}
 _IN_KEY = frozenset({"name", "link", "address", "subnet", "netns"})
 
 

@@ -35,7 +35,7 @@ class Journal:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._events: deque[Event] = deque(maxlen=_KEPT)
-        self._listeners: set[asyncio.Queue[Event]] = set()
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
 
     def note(self, kind: str, message: str, *, network: str = "", endpoint: str = "") -> None:
         """Record an event and log it; a listener that lags too far behind loses its oldest."""
@@ -44,21 +44,28 @@ class Journal:
         )
         self._events.append(event)
         log.info(message, extra={"event": kind})
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(event)
+        self._tell(event)
+
+    def close(self) -> None:
+        """Tell every listener that nothing follows."""
+        self._tell(None)
 
     def past(self) -> tuple[Event, ...]:
         """Return what is remembered, oldest first."""
         return tuple(self._events)
 
     @contextmanager
-    def listen(self) -> Iterator[asyncio.Queue[Event]]:
-        """Receive every later event for the duration of the context."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(_QUEUED)
+    def listen(self) -> Iterator[asyncio.Queue[Event | None]]:
+        """Receive every later event for the duration of the context; `None` is the end."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUED)
         self._listeners.add(queue)
         try:
             yield queue
         finally:
             self._listeners.discard(queue)
+
+    def _tell(self, event: Event | None) -> None:
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)

@@ -11,7 +11,7 @@ from netplug.errors import PynetError
 from netplug.model import NetworkState
 from netplug.plan.diff import Plan, Step, diff
 from netplug.plan.objects import Foreign, KernelObject, Key
-from netplug.plan.text import object_text, step_text
+from netplug.plan.text import difference_text, short_text, step_text
 from netplug.service.journal import Journal
 from netplug.service.networks import Networks
 
@@ -102,8 +102,8 @@ class Reconciler:
     async def verify(self) -> Verdict:
         """Compare everything and change nothing."""
         plan, clashes = await self._difference()
-        missing = [f"{step_text(s)} is needed" for s in plan.steps]
-        lost = [f"{object_text(o)} is gone; its container must be restarted" for o in plan.lost]
+        missing = [difference_text(s) for s in plan.steps]
+        lost = [f"{short_text(o)} is gone; its container must be restarted" for o in plan.lost]
         return Verdict(
             checked=len(self._desired()),
             differences=(*missing, *lost),
