@@ -14,6 +14,7 @@ from netplug.model import HostFacts, IPNetwork
 _SYS = Path("/proc/sys")
 _NET = Path("/proc/self/net")
 _RESOLV_CONF = Path("/etc/resolv.conf")
+_FORWARD_IPV6 = "net/ipv6/conf/all/forwarding"
 _DEFAULT_MTU_BYTES = 1500
 _RTF_UP = 0x0001  # linux/route.h
 _RTF_REJECT = 0x0200
@@ -34,6 +35,8 @@ def write(name: str, value: str) -> None:
     Raises:
         KernelRefused: there is no such switch, it is read-only, or the value is not accepted.
     """
+    if (name, value) == (_FORWARD_IPV6, "1"):
+        _keep_router_advertisements()
     try:
         (_SYS / name).write_text(value)
     except OSError as error:
@@ -42,6 +45,16 @@ def write(name: str, value: str) -> None:
             error.strerror or "unknown",
             error.errno or 0,
         ) from error
+
+
+def _keep_router_advertisements() -> None:
+    """Let the host go on configuring itself from advertisements once it forwards.
+
+    Source: Linux Documentation/networking/ip-sysctl.rst, accept_ra.
+    """
+    for switch in (_SYS / "net/ipv6/conf").glob("*/accept_ra"):
+        if switch.parent.name not in {"all", "default"} and switch.read_text().strip() == "1":
+            switch.write_text("2")
 
 
 def has_ipv6_on(link: str) -> bool:
