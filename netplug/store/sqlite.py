@@ -1,0 +1,196 @@
+"""The store of a real host: one state file, one thread that touches it.
+
+Commits that arrive while the thread is busy are written together, in their order and as one
+transaction. None of them can fail for a reason of its own (keys replace, drops forgive), so what
+fails one, a full disk say, fails all of them, and nothing of any was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+from netplug.contract.store import Batch
+from netplug.errors import StoreUnavailable
+from netplug.model import Record
+from netplug.store.codec import decode, encode, key_of
+from netplug.store.database import Changes, Database
+
+TIDY_AFTER_ROWS = 256
+"""So many rows in the WAL, at most a page (4 KiB) each and usually less, are worth moving."""
+
+TIDY_IDLE_S = 0.5
+"""Nothing to write for so long counts as idle: moving takes milliseconds, and a commit waits."""
+
+TIDY_AT_ONCE_ROWS = 16384
+"""Idle or not, the WAL shall not grow beyond about 64 MiB."""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Commit:
+    changes: Changes
+    is_durable: bool
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Load:
+    done: Future[tuple[Record, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Close:
+    done: Future[None]
+
+
+_Job = _Commit | _Load | _Close
+
+
+class SqliteStore:
+    """Fulfils `Store` over the state file at `path`; `opened` makes one.
+
+    A commit or load whose caller is cancelled takes place all the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._closing: _Close | None = None
+
+    @classmethod
+    async def opened(cls, path: Path) -> SqliteStore:
+        """Open the state file, or make it and its directory at the first start.
+
+        Raises:
+            StoreUnavailable: it is in use, damaged, not ours, newer than this version, or cannot
+                be written.
+        """
+        store = cls(path)
+        opened: Future[Database] = Future()
+        Thread(target=store._work, args=(opened,), name="store", daemon=True).start()
+        try:
+            await _outcome(opened)
+        except asyncio.CancelledError:
+            store._jobs.put(_Close(done=Future()))
+            raise
+        return store
+
+    async def load(self) -> tuple[Record, ...]:
+        """Return every record."""
+        self._refuse_if_closed()
+        load = _Load(done=Future())
+        self._jobs.put(load)
+        return await _outcome(load.done)
+
+    async def commit(self, batch: Batch) -> None:
+        """Write `batch` atomically; when it returns, the promise of `is_durable` holds."""
+        self._refuse_if_closed()
+        commit = _Commit(
+            changes=Changes(
+                puts=tuple(encode(record) for record in batch.puts),
+                drops=tuple(key_of(record) for record in batch.drops),
+            ),
+            is_durable=batch.is_durable,
+            done=Future(),
+        )
+        self._jobs.put(commit)
+        await _outcome(commit.done)
+
+    async def close(self) -> None:
+        """Write what waits, close the file and let another process in."""
+        if self._closing is None:
+            self._closing = _Close(done=Future())
+            self._jobs.put(self._closing)
+        await _outcome(self._closing.done)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closing is not None:
+            raise StoreUnavailable(str(self._path), "it is closed")
+
+    def _work(self, opened: Future[Database]) -> None:
+        """Be the thread: open, do what comes until it is a close."""
+        _settle([opened], lambda: Database(self._path))
+        if opened.exception():
+            return
+        database = opened.result()
+        while True:
+            is_tidy = database.rows_in_wal < TIDY_AFTER_ROWS
+            jobs = self._next_jobs(None if is_tidy else TIDY_IDLE_S)
+            _do(jobs, database)
+            if jobs and isinstance(jobs[-1], _Close):
+                return
+            if not jobs or database.rows_in_wal >= TIDY_AT_ONCE_ROWS:
+                _tidy(database)
+
+    def _next_jobs(self, patience_s: float | None) -> list[_Job]:
+        """Wait for a job and return it with all that came behind it; none if patience ran out."""
+        jobs: list[_Job] = []
+        with suppress(Empty):
+            jobs.append(self._jobs.get(timeout=patience_s))
+            while True:
+                jobs.append(self._jobs.get_nowait())
+        return jobs
+
+
+def _do(jobs: Sequence[_Job], database: Database) -> None:
+    commits: list[_Commit] = []
+    for job in jobs:
+        if isinstance(job, _Commit):
+            commits.append(job)
+            continue
+        _write(commits, database)
+        commits = []
+        match job:
+            case _Load(done=loaded):
+                _settle([loaded], lambda: _records(database))
+            case _Close(done=closed):
+                _settle([closed], database.close)
+    _write(commits, database)
+
+
+def _write(commits: Sequence[_Commit], database: Database) -> None:
+    if commits:
+        group = [commit.changes for commit in commits]
+        is_durable = any(commit.is_durable for commit in commits)
+        waiting = [commit.done for commit in commits]
+        _settle(waiting, lambda: database.write(group, is_durable=is_durable))
+
+
+def _records(database: Database) -> tuple[Record, ...]:
+    return tuple(decode(entry, str(database.path)) for entry in database.read())
+
+
+def _settle(waiting: Sequence[Future[T]], action: Callable[[], T]) -> None:
+    """Give the outcome of `action`, good or bad, to all who wait for it."""
+    try:
+        result = action()
+    except Exception as error:
+        for future in waiting:
+            future.set_exception(error)
+    else:
+        for future in waiting:
+            future.set_result(result)
+
+
+def _tidy(database: Database) -> None:
+    try:
+        database.tidy()
+    except StoreUnavailable as error:
+        _log.warning("store.tidy.failed", extra={"reason": str(error)})
+
+
+async def _outcome(done: Future[T]) -> T:
+    """Wait for the thread's answer; the thread carries on if the waiting is cancelled."""
+    return await asyncio.shield(asyncio.wrap_future(done))

@@ -1,0 +1,71 @@
+"""What no test in this folder may do: start processes, speak netlink, sleep, block the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+_PROCESS_EVENTS = frozenset(
+    {"subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"}
+)
+
+
+class OutOfBounds(BaseException):
+    """A unit test reached for the host. No `except Exception` may hide it."""
+
+
+class _Fence:
+    """An audit hook: it sees every way to a process or a socket, and it cannot be taken out."""
+
+    is_up = False
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> None:
+        if not self.is_up:
+            return
+        if event in _PROCESS_EVENTS:
+            raise OutOfBounds(f"{event}: tests/ start no processes; integration/ may")
+        if event == "socket.__new__" and args[1] == socket.AF_NETLINK:
+            raise OutOfBounds("AF_NETLINK: tests/ use the memory kernel; integration/ the real one")
+
+
+@pytest.fixture(scope="session")
+def _fence() -> _Fence:
+    fence = _Fence()
+    sys.addaudithook(fence)
+    return fence
+
+
+@pytest.fixture(autouse=True)
+def _no_processes_no_netlink(_fence: _Fence) -> Iterator[None]:
+    _fence.is_up = True
+    yield
+    _fence.is_up = False
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    yield_once = asyncio.sleep
+
+    def refuse(delay_s: float) -> None:
+        raise OutOfBounds(f"time.sleep({delay_s}): wait for an event, or set the clock")
+
+    async def refuse_unless_zero(delay: float, result: object = None) -> object:
+        if delay > 0:
+            raise OutOfBounds(f"asyncio.sleep({delay}): wait for an event, or set the clock")
+        return await yield_once(0, result)
+
+    monkeypatch.setattr(time, "sleep", refuse)
+    monkeypatch.setattr(asyncio, "sleep", refuse_unless_zero)
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking() -> Iterator[None]:
+    """Fail a blocking call of our own code on the loop; what a test itself does is its business."""
+    with blockbuster_ctx(scanned_modules=["netplug", "ipam", "drivers"]):
+        yield
