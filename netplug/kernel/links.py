@@ -45,7 +45,7 @@ class Links:
 
     def __init__(self, instance: str) -> None:
         self._alias = f"pynet {instance}"
-        self._ip = AsyncIPRoute()
+        self._ip = AsyncIPRoute(ext_ack=True)
 
     async def open(self) -> None:
         """Open the netlink socket in the caller's network namespace."""

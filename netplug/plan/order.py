@@ -45,6 +45,15 @@ def goes_with(obj: KernelObject) -> Key | None:
     return Key("link", obj.host_link) if isinstance(obj, SandboxLink) else None
 
 
+def stands_on(obj: KernelObject) -> Key | None:
+    """Return the key of the link without which `obj` cannot exist."""
+    match obj:
+        case Address(link=link) | SandboxLink(host_link=link):
+            return Key("link", link)
+        case _:
+            return None
+
+
 def is_shared(obj: KernelObject) -> bool:
     """Return whether all networks share `obj`, so that the end of one does not end it."""
     return isinstance(obj, Firewall)

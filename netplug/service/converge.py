@@ -9,7 +9,7 @@ from netplug.contract.kernel import Kernel
 from netplug.errors import PynetError
 from netplug.plan.diff import Plan, diff
 from netplug.plan.objects import Foreign, KernelObject
-from netplug.plan.order import is_shared
+from netplug.plan.order import is_shared, stands_on
 from netplug.plan.text import step_text
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,12 @@ async def dismantle(objects: frozenset[KernelObject], kernel: Kernel) -> None:
     """Remove `objects`, going on past failures.
 
     What fails is logged, not raised: nobody wants the objects any more, and reconciliation removes
-    what carries our mark and is not wanted.
+    what carries our mark and is not wanted. What stands on a link of ours is taken to be there,
+    since looking for it costs a dump and removing it twice is harmless.
     """
-    observed = await kernel.look(objects)
+    observed = set(await kernel.look([o for o in objects if stands_on(o) is None]))
+    ours = {o.key for o in observed if not isinstance(o, Foreign)}
+    observed |= {o for o in objects if stands_on(o) in ours}
     for step in diff(NOTHING, _of_this_scope(observed, NOTHING)).steps:
         try:
             await kernel.apply(step)
