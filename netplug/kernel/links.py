@@ -220,7 +220,7 @@ class Links:
     async def _isolate(self, name: str, *, is_on: bool) -> None:
         try:
             await self._ip.link(
-                "set", index=self._index(name), kind="bridge_slave", br_isolated=int(is_on)
+                "set", index=self._index(name), kind="bridge_slave", isolated=int(is_on)
             )
         except NetlinkError as error:
             raise refused(f"isolate bridge port {name}", error) from error

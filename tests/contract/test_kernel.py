@@ -42,6 +42,7 @@ VETH = Veth(
     bridge=BRIDGE.name,
     is_isolated=True,
 )
+FREE_VETH = replace(VETH, bridge=None, is_isolated=None)
 GATEWAY = Address(link=BRIDGE.name, address=ip_interface("10.9.0.1/24"))
 FIREWALL = Firewall(has_ipv6=False, filters_bridged=False)
 MASQUERADE = Masquerade(subnet=ip_network("10.9.0.0/24"))
@@ -100,7 +101,7 @@ class KernelContract:
         assert diff(wanted, await kernel.look(wanted)).steps == ()
         assert diff(wanted, await kernel.inventory(wanted)).steps == ()
 
-    @pytest.mark.parametrize("link", [BRIDGE, replace(VETH, bridge=None)])
+    @pytest.mark.parametrize("link", [BRIDGE, FREE_VETH])
     async def test_create_link_that_exists_is_refused(
         self, kernel: Kernel, link: KernelObject
     ) -> None:
@@ -258,7 +259,7 @@ class KernelContract:
         await kernel.settle()
         assert await kernel.look([VETH, inside(netns)]) == frozenset()
 
-    @pytest.mark.parametrize("link", [BRIDGE, replace(VETH, bridge=None)])
+    @pytest.mark.parametrize("link", [BRIDGE, FREE_VETH])
     async def test_delete_link_frees_its_name_at_the_next_look(
         self, kernel: Kernel, link: KernelObject
     ) -> None:
