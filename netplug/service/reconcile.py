@@ -9,8 +9,9 @@ from datetime import datetime
 from netplug.clock import Clock
 from netplug.errors import PynetError
 from netplug.model import NetworkState
-from netplug.plan.diff import Plan, Step, diff
+from netplug.plan.diff import Delete, Plan, Step, diff
 from netplug.plan.objects import Foreign, KernelObject, Key
+from netplug.plan.order import is_shared
 from netplug.plan.text import difference_text, short_text, step_text
 from netplug.service.journal import Journal
 from netplug.service.networks import Networks
@@ -100,9 +101,12 @@ class Reconciler:
         return (await self._difference())[0]
 
     async def verify(self) -> Verdict:
-        """Compare everything and change nothing."""
+        """Compare everything and change nothing.
+
+        What all networks share outlives the last one until the next `run`: that is no difference.
+        """
         plan, clashes = await self._difference()
-        missing = [difference_text(s) for s in plan.steps]
+        missing = [difference_text(s) for s in plan.steps if not _is_kept_a_while(s)]
         lost = [f"{short_text(o)} is gone; its container must be restarted" for o in plan.lost]
         return Verdict(
             checked=len(self._desired()),
@@ -141,6 +145,10 @@ class Reconciler:
             if problem not in self._known_problems:
                 log.warning("cannot be mended", extra={"reason": problem})
         self._known_problems = frozenset(report.problems)
+
+
+def _is_kept_a_while(step: Step) -> bool:
+    return isinstance(step, Delete) and is_shared(step.object)
 
 
 def _needs_work(plan: Plan | None) -> bool:
