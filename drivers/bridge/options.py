@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,11 @@ def parse(raw: Mapping[str, str]) -> BridgeOptions:
     if problems:
         raise InvalidOptions(problems)
     return BridgeOptions(**values)
+
+
+def given_name(raw: Iterable[tuple[str, str]]) -> str:
+    """Return the bridge name that `raw` asks for, empty if none; without parsing the rest."""
+    return next((text for key, text in raw if key in _NAME_KEYS), "")
 
 
 def unknown_key(key: str, known: Mapping[str, object]) -> str:
@@ -132,6 +137,7 @@ _READERS: dict[str, tuple[str, str, _Reader]] = {
     "inhibit_ipv4": (_BRIDGE + "inhibit_ipv4", "inhibits_ipv4", _flag),
     "iface_prefix": (labels.CONTAINER_IFACE_PREFIX, "iface_prefix", _prefix),
 }
+_NAME_KEYS = frozenset({"name", _BRIDGE + "name"})
 _KEYS: dict[str, tuple[str, _Reader]] = {
     key: (field, read)
     for plain, (docker, field, read) in _READERS.items()

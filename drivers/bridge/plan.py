@@ -9,6 +9,7 @@ from drivers.bridge.options import (
     MTU_MIN_IPV6_BYTES,
     BridgeOptions,
     GatewayMode,
+    given_name,
     parse,
     unknown_key,
 )
@@ -133,7 +134,7 @@ class BridgeDriver:
 
 def bridge_name(network: Network) -> str:
     """Return the bridge's name: the user's, else `py-` and the network's short id."""
-    return parse(dict(network.options)).name or f"py-{network.short_id}"
+    return given_name(network.options) or f"py-{network.short_id}"
 
 
 def host_link_name(endpoint: Endpoint) -> str:

@@ -199,7 +199,7 @@ class Links:
             **_present(mtu=veth.mtu_bytes),
             **({"master": self._index(veth.bridge)} if veth.bridge else {}),
         )
-        _set_ipv6(veth.name, is_on=False)
+        _silence_ipv6(veth.name)
         if veth.is_isolated:
             await self._isolate(veth.name, is_on=True)
         await self._set(veth.name, state="up", ifalias=self._alias)
@@ -293,6 +293,13 @@ def _set_ipv6(link: str, *, is_on: bool) -> None:
         return
     switches.write(f"net/ipv6/conf/{link}/accept_ra", "0")
     switches.write(f"net/ipv6/conf/{link}/disable_ipv6", "0" if is_on else "1")
+
+
+def _silence_ipv6(port: str) -> None:
+    """Keep a bridge port from sending router solicitations and listener reports of its own."""
+    name = f"net/ipv6/conf/{port}/disable_ipv6"
+    if switches.read(name) == "0":
+        switches.write(name, "1")
 
 
 def _present(**attributes: Any) -> dict[str, Any]:

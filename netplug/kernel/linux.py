@@ -107,7 +107,7 @@ class LinuxKernel:
 
     async def taken_networks(self) -> frozenset[IPNetwork]:
         """Return the networks that the host routes, and its resolvers as host networks."""
-        return await asyncio.to_thread(switches.taken_networks)
+        return switches.taken_networks()
 
     async def link_towards(self, network: IPNetwork) -> str:
         """Return the link on which the host reaches `network` directly, empty if there is none."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import socket
 import struct
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
@@ -76,24 +78,27 @@ def taken_networks() -> frozenset[IPNetwork]:
     return frozenset({*_routes_ipv4(), *_routes_ipv6(), *_resolvers()})
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file as they are wanted, none if it cannot be read."""
     try:
-        return path.read_text().splitlines()
+        with path.open() as file:
+            yield from file
     except OSError:
-        return []
+        return
 
 
-def _ipv4_rows() -> list[tuple[str, IPv4Network]]:
-    """Read the rows of /proc/net/route: device and destination, in host byte order."""
-    rows = []
-    for line in _lines(_NET / "route")[1:]:
+def _ipv4_rows() -> Iterator[tuple[str, IPv4Network]]:
+    """Yield the rows of /proc/net/route: device and destination; the default route comes first.
+
+    Source: Linux net/ipv4/fib_trie.c fib_route_seq_show; addresses are in host byte order.
+    """
+    for line in itertools.islice(_lines(_NET / "route"), 1, None):
         cells = line.split()
         if len(cells) < 8 or not int(cells[3], 16) & _RTF_UP:
             continue
         address = bytes.fromhex(cells[1])[::-1]
         mask = int(cells[7], 16).bit_count()
-        rows.append((cells[0], IPv4Network((address, mask), strict=False)))
-    return rows
+        yield cells[0], IPv4Network((address, mask), strict=False)
 
 
 def _routes_ipv4() -> list[IPv4Network]:
@@ -126,11 +131,9 @@ def _resolvers() -> list[IPNetwork]:
 
 
 def _uplink_mtu() -> int:
-    """Return the MTU of the link with the default route, else 1500."""
-    for device, network in _ipv4_rows():
-        if not network.prefixlen:
-            return _mtu_of(device)
-    return _DEFAULT_MTU_BYTES
+    """Return the MTU of the link with the default route, else 1500; reads one row."""
+    device, network = next(_ipv4_rows(), ("", None))
+    return _DEFAULT_MTU_BYTES if network is None or network.prefixlen else _mtu_of(device)
 
 
 def _mtu_of(device: str) -> int:

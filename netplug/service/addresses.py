@@ -37,11 +37,11 @@ class Addresses:
             return grant.pool
 
     async def release_pool(self, pool_id: PoolId) -> None:
-        """Forget a pool and its leases."""
+        """Forget a pool and its leases; the network's own end, next, makes it durable."""
         async with self.locks.hold("pools"):
             if pool := self.state.view.pools.get(pool_id):
                 leases = tuple(self.state.view.leases_of(pool_id).values())
-                await self.state.commit(drops=(*leases, pool), is_durable=True)
+                await self.state.commit(drops=(*leases, pool))
 
     async def request_address(self, request: AddressRequest) -> tuple[Lease, Pool]:
         """Grant an address; return the lease and its pool.

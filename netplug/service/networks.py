@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from netplug.contract.driver import NetworkDriver
 from netplug.contract.kernel import Kernel
 from netplug.errors import Conflict, InvalidOptions, NotFound
-from netplug.model import Network, NetworkId, NetworkState, View
+from netplug.model import Network, NetworkId, NetworkState, Subnet, View
 from netplug.plan.diff import Plan
 from netplug.plan.objects import KernelObject
 from netplug.service.converge import NOTHING, converge, dismantle, preview
@@ -140,14 +140,21 @@ class Networks:
         return frozenset(objects)
 
     async def _refuse_reached_subnets(self, network: Network) -> None:
-        """Refuse subnets that lie on another link of the host; those of our networks are known."""
-        ours = {s.pool for n in self.state.view.networks.values() for s in n.subnets}
+        """Refuse subnets that lie on another link of the host; automatic pools avoid those."""
+        pools = [self.state.view.pools.get(pool_id) for pool_id in network.pool_ids]
+        checked = {pool.network for pool in pools if pool is not None and pool.is_auto}
         for subnet in network.subnets:
-            link = "" if subnet.pool in ours else await self.kernel.link_towards(subnet.pool)
-            if link:
+            if subnet.pool in checked or self._is_of_a_network(subnet):
+                continue
+            if link := await self.kernel.link_towards(subnet.pool):
                 raise Conflict(
                     f"subnet {subnet.pool}", f"is in use on link {link}", "choose another --subnet"
                 )
+
+    def _is_of_a_network(self, subnet: Subnet) -> bool:
+        """Return whether a network of ours has this very subnet; the driver refuses that better."""
+        networks = self.state.view.networks.values()
+        return any(subnet.pool == other.pool for n in networks for other in n.subnets)
 
     def _with_uplink(self, network: Network) -> Network:
         return replace(network, uplink_mtu_bytes=self.state.view.facts.uplink_mtu_bytes)
