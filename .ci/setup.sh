@@ -111,7 +111,7 @@ install_first_of() {
     local package
     refresh_packages
     for package in "$@"; do
-        if apt-cache show "$package" 2>/dev/null | grep -q .; then
+        if [[ $(apt-cache show "$package" 2>/dev/null) ]]; then
             install_packages "$package"
             return
         fi
