@@ -6,14 +6,43 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+Golden = Callable[[str, str], None]
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("repeatable")
 
 _PROCESS_EVENTS = frozenset(
     {"subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"}
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the files that golden texts are in"
+    )
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Golden:
+    """Compare text with a file, named from the root; with --update-golden, write the file."""
+
+    def check(path: str, text: str) -> None:
+        file = ROOT / path
+        if pytestconfig.getoption("update_golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        kept = file.read_text() if file.exists() else ""
+        assert text.splitlines() == kept.splitlines(), f"{path}: --update-golden rewrites it"
+
+    return check
 
 
 class OutOfBounds(BaseException):
