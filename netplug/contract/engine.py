@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from netplug.model import EndpointId, NetworkId
+from netplug.model import EndpointId, IPNetwork, NetworkId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,10 @@ class Engine(Protocol):
 
     async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
         """Return every network of `driver`, with its endpoints."""
+        ...
+
+    async def subnets(self) -> frozenset[IPNetwork]:
+        """Return the subnets of all networks, whatever their drivers."""
         ...
 
     async def network(self, network_id: str) -> EngineNetwork | None:

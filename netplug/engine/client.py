@@ -18,6 +18,7 @@ from netplug.contract.engine import EngineEvent, EngineInfo, EngineNetwork
 from netplug.engine import wire
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
+from netplug.model import IPNetwork
 
 # The oldest API that 29 can still be told to accept, and the latest that was read.
 _OLDEST_API, _LATEST_API = (1, 24), (1, 55)
@@ -59,6 +60,14 @@ class EngineClient:
         listed = self._decode(body, list[wire.Network])
         found = [await self.network(network.id) for network in listed]
         return tuple(network for network in found if network is not None)
+
+    async def subnets(self) -> frozenset[IPNetwork]:
+        """Return the subnets of all networks, whatever their drivers."""
+        listed = self._decode(await self._get("/networks"), list[wire.Addressed])
+        try:
+            return frozenset(subnet for network in listed for subnet in network.subnets())
+        except ValueError as error:
+            raise self._unreachable(f"its reply makes no sense: {error}") from error
 
     async def network(self, network_id: str) -> EngineNetwork | None:
         """Return one network with its endpoints; None where the engine has none of that id."""

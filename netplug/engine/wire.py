@@ -5,10 +5,12 @@ Source: moby api/types/{network,system,events}; the same from API 1.24 to 1.55.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from msgspec import Struct, field
 
 from netplug.contract.engine import EngineEndpoint, EngineEvent, EngineNetwork
-from netplug.model import EndpointId, NetworkId
+from netplug.model import EndpointId, IPNetwork, NetworkId
 
 # An endpoint without a sandbox is listed under this prefix and its own id.
 _NO_CONTAINER = "ep-"
@@ -53,6 +55,32 @@ class Network(Struct, frozen=True):
             driver=self.driver,
             endpoints={endpoint.id: endpoint for endpoint in endpoints},
         )
+
+
+class Addresses(Struct, frozen=True):
+    """One subnet of a network; empty where the driver has none."""
+
+    subnet: str = field(name="Subnet", default="")
+
+
+class Addressing(Struct, frozen=True):
+    """The `IPAM` of a network."""
+
+    config: list[Addresses] | None = field(name="Config", default=None)
+
+
+class Addressed(Struct, frozen=True):
+    """An item of GET /networks, read for its subnets."""
+
+    ipam: Addressing = field(name="IPAM", default=Addressing())
+
+    def subnets(self) -> list[IPNetwork]:
+        """Return its subnets.
+
+        Raises:
+            ValueError: one is none.
+        """
+        return [ip_network(a.subnet, strict=False) for a in self.ipam.config or () if a.subnet]
 
 
 class Actor(Struct, frozen=True):

@@ -14,9 +14,10 @@ from netplug.contract.engine import (
     EngineSnapshot,
     EngineUpdate,
 )
-from netplug.model import Endpoint, EndpointId, Network, NetworkId, Origin
+from netplug.model import Endpoint, EndpointId, Lease, Network, NetworkId, Origin, Pool
 from netplug.service.addresses import Addresses
 from netplug.service.endpoints import Endpoints
+from netplug.service.unused import unused_leases, unused_pools
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Identities:
     info: EngineInfo | None = None
     problem: str = ""
     _snapshot: EngineSnapshot | None = field(default=None)
+    _suspects: frozenset[Pool | Lease] = field(default=frozenset())
 
     async def learn(self, update: EngineUpdate) -> None:
         """Take in one update of the watcher."""
@@ -52,14 +54,23 @@ class Identities:
     async def sweep(self) -> None:
         """Remove what the engine did not know at the last update and does not know now.
 
+        Pools and leases have no name that the engine knows. They go when nobody used them at the
+        last sweep and nobody does now.
+
         Raises:
             EngineUnreachable: it did not answer; nothing is removed.
         """
-        if self.engine is None or self._snapshot is None or not self._forgotten(self._snapshot):
+        if self.engine is None or self._snapshot is None:
             return
-        networks = {n.id: n for n in await self.engine.networks(DRIVER)}
-        certain = self._forgotten(replace(self._snapshot, networks=networks))
-        certain &= self._forgotten(self._snapshot)
+        await self._sweep_records(self.engine, self._snapshot)
+        await self._sweep_addresses(self.engine)
+
+    async def _sweep_records(self, engine: Engine, snapshot: EngineSnapshot) -> None:
+        if not self._forgotten(snapshot):
+            return
+        networks = {n.id: n for n in await engine.networks(DRIVER)}
+        certain = self._forgotten(replace(snapshot, networks=networks))
+        certain &= self._forgotten(snapshot)
         view = self.endpoints.networks.state.view
         for key in certain:
             if endpoint := view.endpoints.get(EndpointId(key)):
@@ -69,6 +80,24 @@ class Identities:
             if network := view.networks.get(NetworkId(key)):
                 self._tell(network)
                 await self.endpoints.networks.delete(network.id)
+
+    async def _sweep_addresses(self, engine: Engine) -> None:
+        suspects, self._suspects = self._suspects, self._unused()
+        if not suspects & self._suspects:
+            return
+        subnets = await engine.subnets()
+        for record in suspects & self._unused():
+            if isinstance(record, Lease):
+                self._tell_unused(f"{record.address} of {record.pool_id}")
+                await self.addresses.release_address(record.pool_id, record.address)
+            elif record.network not in subnets:
+                self._tell_unused(record.id)
+                await self.addresses.release_pool(record.id)
+
+    def _unused(self) -> frozenset[Pool | Lease]:
+        view = self.endpoints.networks.state.view
+        before = self.clock.now() - GRACE
+        return frozenset((*unused_pools(view, before), *unused_leases(view, before)))
 
     async def _rename(self, snapshot: EngineSnapshot) -> None:
         """Take over the names, each under its record's lock: what was deleted stays deleted."""
@@ -111,6 +140,9 @@ class Identities:
             if not is_known and record.origin is Origin.DOCKER and record.created_at < limit:
                 found.add(record.id)
         return found
+
+    def _tell_unused(self, what: str) -> None:
+        log.warning("nobody uses it; releasing", extra={"what": what})
 
     def _tell(self, record: Network | Endpoint) -> None:
         log.warning("dockerd no longer knows it; removing", extra={"what": record.label})
