@@ -163,6 +163,8 @@ def _contradictions(options: BridgeOptions, network: Network) -> Iterator[str]:
 def _refuse_clash(network: Network, other: Network) -> None:
     if bridge_name(network) == bridge_name(other):
         raise Conflict(f"bridge name {bridge_name(network)}", f"is used by network {other.label}")
+    if _all_from_pools(network) and _all_from_pools(other):
+        return  # pools of one space never overlap
     for mine in network.subnets:
         for theirs in other.subnets:
             if mine.pool.version == theirs.pool.version and mine.pool.overlaps(theirs.pool):
@@ -171,6 +173,10 @@ def _refuse_clash(network: Network, other: Network) -> None:
                     f"overlaps {theirs.pool} of network {other.label}",
                     "choose another --subnet",
                 )
+
+
+def _all_from_pools(network: Network) -> bool:
+    return len(network.pool_ids) == len(network.subnets)
 
 
 def _policy(options: BridgeOptions, network: Network) -> LinkPolicy:

@@ -14,9 +14,10 @@ from netplug.errors import NotFound, PynetError
 Method = Callable[[bytes], Awaitable[object]]
 Methods = Mapping[str, Method]
 
-# Answered before the daemon is ready and without looking at anything: if one of these fails, the
-# driver stays unregistered until dockerd restarts. Two space names, since dockerd skips its overlap
-# check where they are equal.
+# Answered before the daemon is ready and without looking at anything. If the first three fail,
+# the driver stays unregistered until dockerd restarts; there are two space names, since dockerd
+# skips its overlap check where they are equal. EndpointOperInfo comes four times for each connect, and JSON
+# cannot carry anything that dockerd would use.
 _AT_ONCE: Mapping[str, Mapping[str, object]] = {
     "NetworkDriver.GetCapabilities": {
         "Scope": "local",
@@ -28,6 +29,7 @@ _AT_ONCE: Mapping[str, Mapping[str, object]] = {
         "LocalDefaultAddressSpace": wire.LOCAL_SPACE,
         "GlobalDefaultAddressSpace": wire.GLOBAL_SPACE,
     },
+    "NetworkDriver.EndpointOperInfo": {"Value": {}},
 }
 
 

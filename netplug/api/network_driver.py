@@ -31,7 +31,6 @@ class NetworkDriverApi:
             "FreeNetwork": self.nothing,
             "CreateEndpoint": self.create_endpoint,
             "DeleteEndpoint": self.delete_endpoint,
-            "EndpointOperInfo": self.endpoint_oper_info,
             "Join": self.join,
             "Leave": self.leave,
             "ProgramExternalConnectivity": self.nothing,
@@ -82,11 +81,6 @@ class NetworkDriverApi:
         body = wire.decode(raw, wire.EndpointBody)
         await self.endpoints.delete(EndpointId(body.endpoint_id))
         return {}
-
-    async def endpoint_oper_info(self, raw: bytes) -> object:
-        """Answer at once: dockerd asks often and cannot use anything that JSON carries."""
-        wire.decode(raw, wire.EndpointBody)
-        return {"Value": {}}
 
     async def join(self, raw: bytes) -> object:
         """Build the link and say how the sandbox gets it."""

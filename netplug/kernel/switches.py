@@ -16,6 +16,7 @@ from netplug.model import HostFacts, IPNetwork
 _SYS = Path("/proc/sys")
 _NET = Path("/proc/self/net")
 _RESOLV_CONF = Path("/etc/resolv.conf")
+OUR_BRIDGES = "py-"
 _FORWARD_IPV6 = "net/ipv6/conf/all/forwarding"
 _DEFAULT_MTU_BYTES = 1500
 _RTF_UP = 0x0001  # linux/route.h
@@ -90,9 +91,13 @@ def _lines(path: Path) -> Iterator[str]:
 def _ipv4_rows() -> Iterator[tuple[str, IPv4Network]]:
     """Yield the rows of /proc/net/route: device and destination; the default route comes first.
 
+    The bridges that we name are passed over: their subnets are in the view.
+
     Source: Linux net/ipv4/fib_trie.c fib_route_seq_show; addresses are in host byte order.
     """
     for line in itertools.islice(_lines(_NET / "route"), 1, None):
+        if line.startswith(OUR_BRIDGES):
+            continue
         cells = line.split()
         if len(cells) < 8 or not int(cells[3], 16) & _RTF_UP:
             continue
