@@ -16,8 +16,8 @@ Methods = Mapping[str, Method]
 
 # Answered before the daemon is ready and without looking at anything. If the first three fail,
 # the driver stays unregistered until dockerd restarts; there are two space names, since dockerd
-# skips its overlap check where they are equal. EndpointOperInfo comes four times for each connect, and JSON
-# cannot carry anything that dockerd would use.
+# skips its overlap check where they are equal. EndpointOperInfo comes four times for each connect,
+# and JSON cannot carry anything that dockerd would use.
 _AT_ONCE: Mapping[str, Mapping[str, object]] = {
     "NetworkDriver.GetCapabilities": {
         "Scope": "local",
