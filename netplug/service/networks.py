@@ -37,7 +37,8 @@ class Networks:
             KernelRefused, Unsupported: the kernel said no; nothing is left of the network.
         """
         async with self.gate.shared(), self.locks.hold(f"network {network.id}"):
-            if known := self.state.view.networks.get(network.id):
+            known = self.state.view.networks.get(network.id)
+            if known and known.state is NetworkState.READY:
                 return _same_or_conflict(known, network)
             self.state.learn(await self.kernel.facts())
             network = self._with_uplink(network)
@@ -49,11 +50,10 @@ class Networks:
             try:
                 objects = driver.plan_network(network, self.state.view)
                 await converge(objects, NOTHING, self.kernel)
+                network = await self._acknowledge(network, objects)
             except BaseException:
                 await self.state.commit(drops=(network,))
                 raise
-            network = replace(network, state=NetworkState.READY)
-            await self.state.commit(puts=(network,), is_durable=True)
             pools = ", ".join(str(s.pool) for s in network.subnets) or "no subnet"
             self.journal.note(
                 "network.create",
@@ -138,6 +138,16 @@ class Networks:
         for endpoint in view.endpoints_of(network.id):
             objects |= driver.plan_endpoint(endpoint, network, view)
         return frozenset(objects)
+
+    async def _acknowledge(self, network: Network, objects: frozenset[KernelObject]) -> Network:
+        """Record that `network` is built and return it so, or take it down again."""
+        ready = replace(network, state=NetworkState.READY)
+        try:
+            await self.state.commit(puts=(ready,), is_durable=True)
+        except BaseException:
+            await dismantle(objects, self.kernel)
+            raise
+        return ready
 
     async def _refuse_reached_subnets(self, network: Network) -> None:
         """Refuse subnets that lie on another link of the host; automatic pools avoid those."""

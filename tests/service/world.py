@@ -1,0 +1,230 @@
+"""A whole daemon in memory, less its sockets: it can fail, die and be started again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_interface
+from itertools import count
+
+from drivers.bridge import BridgeDriver
+from ipam.plugin import PoolIpam
+from netplug.contract.engine import EngineEvent, EngineInfo, EngineNetwork
+from netplug.contract.store import Batch
+from netplug.errors import EngineUnreachable, StoreUnavailable
+from netplug.kernel.memory import Hook, MemoryKernel
+from netplug.model import (
+    Endpoint,
+    EndpointId,
+    IPNetwork,
+    Network,
+    NetworkId,
+    Subnet,
+)
+from netplug.plan.objects import Firewall, KernelObject, Sysctl
+from netplug.service.addresses import Addresses
+from netplug.service.endpoints import Endpoints, mac_for
+from netplug.service.identities import Identities
+from netplug.service.journal import Journal
+from netplug.service.locks import Gate, Locks
+from netplug.service.networks import Networks
+from netplug.service.reconcile import Reconciler
+from netplug.service.standalone import Standalone
+from netplug.service.state import State
+from netplug.store.memory import Disk, MemoryStore
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+NETNS = "/run/netns/a"
+DOCKERS_SANDBOX = "/var/run/docker/netns/4e1c0f2a9b77"
+
+
+def nothing_happens(step: object) -> None:
+    """The hook of a good day."""
+
+
+@dataclass
+class SetClock:
+    """Shows the time that it was set to."""
+
+    moment: datetime = NOON
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def monotonic_s(self) -> float:
+        return (self.moment - NOON).total_seconds()
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+class HookedStore(MemoryStore):
+    """A store in which something can happen before a commit."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.before_commit: Hook = nothing_happens
+
+    async def commit(self, batch: Batch) -> None:
+        self.before_commit(batch)
+        await super().commit(batch)
+
+
+@dataclass
+class CannedEngine:
+    """An engine that lists what it is given, or does not answer."""
+
+    listed: Mapping[NetworkId, EngineNetwork] = field(default_factory=dict)
+    others: frozenset[IPNetwork] = frozenset()
+    is_away: bool = False
+    asked: int = 0
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(id="engine-1", version="29.0.3", api_version="1.52")
+
+    async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
+        self.asked += 1
+        if self.is_away:
+            raise EngineUnreachable("unix:///run/docker.sock", "it is away")
+        return tuple(self.listed.values())
+
+    async def subnets(self) -> frozenset[IPNetwork]:
+        return self.others
+
+    async def network(self, network_id: str) -> EngineNetwork | None:
+        return self.listed.get(NetworkId(network_id))
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        raise EngineUnreachable("unix:///run/docker.sock", "it tells nothing")
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The services over one kernel and one disk."""
+
+    kernel: MemoryKernel
+    disk: Disk
+    store: HookedStore
+    clock: SetClock
+    engine: CannedEngine
+    journal: Journal
+    state: State
+    networks: Networks
+    endpoints: Endpoints
+    addresses: Addresses
+    standalone: Standalone
+    reconciler: Reconciler
+    identities: Identities
+
+    def let(self, hook: Hook) -> None:
+        """Call `hook` before every step in the kernel and every commit from now on."""
+        self.kernel.before_step = self.store.before_commit = hook
+
+    @property
+    def built(self) -> frozenset[KernelObject]:
+        """What is in the kernel, less what all networks share and what is never taken back."""
+        return frozenset(o for o in self.kernel.objects if not isinstance(o, Sysctl | Firewall))
+
+    @property
+    def kept(self) -> dict[tuple[str, str], bytes]:
+        """What is on the disk."""
+        return dict(self.disk.values)
+
+    async def restarted(self) -> World:
+        """Start again over the same kernel and disk, as after a crash, and recover."""
+        self.let(nothing_happens)
+        await self.store.close()
+        world = await start(kernel=self.kernel, disk=self.disk, clock=self.clock)
+        await world.reconciler.recover()
+        return world
+
+
+async def start(
+    *,
+    kernel: MemoryKernel | None = None,
+    disk: Disk | None = None,
+    clock: SetClock | None = None,
+) -> World:
+    kernel = kernel or MemoryKernel(namespaces=[NETNS])
+    disk = disk or Disk()
+    clock = clock or SetClock()
+    store = HookedStore(disk)
+    state = await State.loaded(store)
+    journal, locks, engine = Journal(clock), Locks(), CannedEngine()
+    networks = Networks(
+        state=state,
+        drivers={"bridge": BridgeDriver()},
+        kernel=kernel,
+        journal=journal,
+        locks=locks,
+        gate=Gate(),
+    )
+    endpoints = Endpoints(networks=networks)
+    addresses = Addresses(state=state, ipam=PoolIpam(), kernel=kernel, clock=clock, locks=locks)
+    return World(
+        kernel=kernel,
+        disk=disk,
+        store=store,
+        clock=clock,
+        engine=engine,
+        journal=journal,
+        state=state,
+        networks=networks,
+        endpoints=endpoints,
+        addresses=addresses,
+        standalone=Standalone(networks=networks, endpoints=endpoints, addresses=addresses),
+        reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
+        identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
+    )
+
+
+def network(number: int = 1, *gateways: str, options: Iterable[tuple[str, str]] = ()) -> Network:
+    """A network as Docker asks for it; without gateways it has one IPv4 subnet."""
+    interfaces = [ip_interface(g) for g in gateways or (f"10.{number}.0.1/24",)]
+    return Network(
+        id=NetworkId(f"{number:064x}"[::-1]),
+        options=tuple(options),
+        has_ipv6=any(i.version == 6 for i in interfaces),
+        subnets=tuple(Subnet(pool=i.network, gateway=i) for i in interfaces),
+        created_at=NOON,
+    )
+
+
+def endpoint(on: Network, number: int = 2) -> Endpoint:
+    """An endpoint as Docker asks for it, on the first subnet."""
+    pool = on.subnets[0].pool
+    address = ip_interface(f"{pool[number]}/{pool.prefixlen}")
+    endpoint_id = EndpointId(f"{number:064x}"[::-1])
+    return Endpoint(
+        id=endpoint_id,
+        network_id=on.id,
+        mac=mac_for((address,), endpoint_id),
+        addresses=(address,),
+        created_at=NOON,
+    )
+
+
+async def joined(world: World, on: Network, number: int = 2) -> Endpoint:
+    """Do what dockerd does for one container."""
+    made = await world.endpoints.create(endpoint(on, number))
+    await world.endpoints.join(on.id, made.id, DOCKERS_SANDBOX, is_lent=True)
+    return world.state.view.endpoints[made.id]
+
+
+def refuse_commits(*numbers: int) -> Hook:
+    """Return a hook that refuses the commits of these numbers, counted from 0."""
+    counter = count()
+
+    def hook(batch: object) -> None:
+        if next(counter) in numbers:
+            raise StoreUnavailable("in memory", "the test says so")
+
+    return hook
+
+
+def messages(world: World) -> list[str]:
+    return [event.message for event in world.journal.past()]
