@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from netplug.contract.driver import Attachment
 from netplug.errors import Conflict, NotFound
 from netplug.model import Endpoint, EndpointId, IPInterface, Network, NetworkId
-from netplug.service.converge import NOTHING, converge, dismantle
+from netplug.service.converge import converge, dismantle
 from netplug.service.networks import Networks
 
 
@@ -53,7 +53,8 @@ class Endpoints:
         Raises:
             NotFound: there is no such network or endpoint.
             Conflict: the endpoint is in another sandbox already.
-            KernelRefused, Unsupported: nothing is left of the attempt.
+            KernelRefused, Unsupported: nothing is left of the attempt, and what an earlier one
+                built stays.
         """
         n = self.networks
         async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint_id}"):
@@ -65,12 +66,13 @@ class Endpoints:
             if endpoint.sandbox and endpoint.sandbox != sandbox:
                 raise Conflict(f"endpoint {endpoint.label}", f"is in sandbox {endpoint.sandbox}")
             joined = replace(endpoint, sandbox=sandbox)
+            previous = driver.plan_endpoint(endpoint, network, n.state.view)
             objects = driver.plan_endpoint(joined, network, n.state.view)
-            await converge(objects, NOTHING, n.kernel)
+            await converge(objects, previous, n.kernel)
             try:
                 await n.state.commit(puts=(replace(joined, is_lent=is_lent),))
             except BaseException:
-                await dismantle(objects, n.kernel)
+                await dismantle(objects - previous, n.kernel)
                 raise
             n.journal.note(
                 "endpoint.join",
