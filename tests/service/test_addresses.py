@@ -1,0 +1,136 @@
+"""Pools and leases: what is granted is stored first, and nothing is granted twice."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from netplug.contract.ipam import AddressRequest, PoolRequest
+from netplug.errors import NotFound, PoolExhausted, StoreUnavailable
+from netplug.model import Pool, PoolId
+from tests.service.world import World, refuse_commits
+
+
+async def pool_of(world: World, network: str = "10.9.0.0/24") -> Pool:
+    return await world.addresses.request_pool(
+        PoolRequest(space="pynet-local", network=ip_network(network))
+    )
+
+
+async def test_request_pool_survives_a_restart(world: World) -> None:
+    pool = await pool_of(world)
+
+    after = await world.restarted()
+
+    assert after.state.view.pools == {pool.id: pool}
+
+
+async def test_request_pool_that_is_automatic_avoids_what_the_host_routes(world: World) -> None:
+    first = await world.addresses.request_pool(PoolRequest(space="pynet-local"))
+    await world.addresses.release_pool(first.id)
+    world.kernel.routes[ip_network("10.208.1.0/24")] = "eth0"
+
+    second = await world.addresses.request_pool(PoolRequest(space="pynet-local"))
+
+    assert [str(first.network), str(second.network)] == ["10.208.0.0/24", "10.208.2.0/24"]
+
+
+async def test_request_pool_after_a_restart_goes_on_behind_the_last(world: World) -> None:
+    first = await world.addresses.request_pool(PoolRequest(space="pynet-local"))
+    await world.addresses.release_pool(first.id)
+
+    after = await world.restarted()
+    second = await after.addresses.request_pool(PoolRequest(space="pynet-local"))
+
+    assert str(second.network) == "10.208.1.0/24"
+
+
+async def test_request_pool_of_many_at_once_gives_each_its_own(world: World) -> None:
+    wish = PoolRequest(space="pynet-local")
+
+    pools = await asyncio.gather(*(world.addresses.request_pool(wish) for _ in range(16)))
+
+    assert len({pool.network for pool in pools}) == 16
+
+
+async def test_request_pool_that_cannot_be_recorded_grants_nothing(world: World) -> None:
+    world.store.before_commit = refuse_commits(0)
+
+    with pytest.raises(StoreUnavailable):
+        await pool_of(world)
+
+    assert world.state.view.pools == {}
+
+
+async def test_release_pool_forgets_its_leases(world: World) -> None:
+    kept = world.kept
+    pool = await pool_of(world)
+    await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+
+    await world.addresses.release_pool(pool.id)
+    await world.addresses.release_pool(pool.id)
+
+    assert world.kept == kept
+
+
+async def test_request_address_of_many_at_once_gives_each_its_own(world: World) -> None:
+    pool = await pool_of(world)
+    wish = AddressRequest(pool_id=pool.id)
+
+    grants = await asyncio.gather(*(world.addresses.request_address(wish) for _ in range(32)))
+
+    assert len({lease.address for lease, _ in grants}) == 32
+
+
+async def test_request_address_of_more_than_there_are_gives_all_and_refuses_the_rest(
+    world: World,
+) -> None:
+    pool = await pool_of(world, "10.9.0.0/29")
+    wish = AddressRequest(pool_id=pool.id)
+
+    outcomes = await asyncio.gather(
+        *(world.addresses.request_address(wish) for _ in range(8)), return_exceptions=True
+    )
+
+    assert sum(isinstance(outcome, PoolExhausted) for outcome in outcomes) == 2
+    assert len(world.state.view.leases_of(pool.id)) == 6
+
+
+async def test_request_address_of_an_unknown_pool_is_not_found(world: World) -> None:
+    with pytest.raises(NotFound, match="no pool"):
+        await world.addresses.request_address(AddressRequest(pool_id=PoolId("none")))
+
+
+async def test_request_address_that_cannot_be_recorded_grants_nothing(world: World) -> None:
+    pool = await pool_of(world)
+    world.store.before_commit = refuse_commits(0)
+
+    with pytest.raises(StoreUnavailable):
+        await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+
+    assert world.state.view.leases_of(pool.id) == {}
+
+
+async def test_release_address_frees_it_and_repeating_it_succeeds(world: World) -> None:
+    pool = await pool_of(world)
+    wish = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.7"))
+    await world.addresses.request_address(wish)
+
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.7"))
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.7"))
+    await world.addresses.release_address(PoolId("none"), ip_address("10.9.0.7"))
+
+    lease, _ = await world.addresses.request_address(wish)
+    assert str(lease.address) == "10.9.0.7"
+
+
+async def test_remember_engine_survives_a_restart_and_keeps_the_cursor(world: World) -> None:
+    await world.addresses.request_pool(PoolRequest(space="pynet-local"))
+
+    await world.addresses.remember_engine("engine-1")
+
+    host = (await world.restarted()).state.view.host
+    assert host.engine_id == "engine-1"
+    assert str(host.cursor_ipv4) == "10.208.0.0/24"
