@@ -115,6 +115,13 @@ class World:
         assert seen[0] == seen[1], f"{seen[0]} packets sent and {seen[1]} answered"
         assert seen[0] > 1
 
+    def revive(self) -> None:
+        """Start what a test that failed has left killed."""
+        if not self.pynet.is_running:
+            self.pynet.start()
+        if not self.engine.is_running:
+            self.engine.start()
+
     def clear(self) -> None:
         """Remove every container, and every network that the user made."""
         if boxes := self.docker("ps", "-aq").stdout.split():
@@ -156,6 +163,13 @@ class World:
         facts += self.host.run(["ipset", "list", "-name"]).stdout.splitlines()
         return facts + self.foreign_rules() + self.our_rules()
 
+    def add_strange_rules(self) -> None:
+        """Add rules that are neither Docker's nor pynet's, as an operator has them."""
+        for command in ("iptables", "ip6tables"):
+            for chain in ("FORWARD", "INPUT"):
+                rule = ("-m", "comment", "--comment", "stranger", "-j", "RETURN")
+                self.host.run([command, "-A", chain, *rule])
+
     def foreign_rules(self) -> list[str]:
         """The rules that are neither Docker's nor ours, as iptables-save prints them."""
         return [line for line in self._rules() if not NOT_FOREIGN.search(line)]
@@ -190,16 +204,10 @@ def sent_and_received(sender: Process) -> tuple[int, int]:
 def clean_world(engine_host: EngineHost) -> Iterator[World]:
     """A world for all tests of a module, with a proof behind them that nothing is left."""
     world = World(engine_host)
-    for command in ("iptables", "ip6tables"):
-        for chain in ("FORWARD", "INPUT"):
-            rule = ("-m", "comment", "--comment", "stranger", "-j", "RETURN")
-            world.host.run([command, "-A", chain, *rule])
+    world.add_strange_rules()
     before = world.picture()
     yield world
-    if not world.pynet.is_running:
-        world.pynet.start()
-    if not world.engine.is_running:
-        world.engine.start()
+    world.revive()
     world.clear()
     world.wait_until_empty(deadline_s=FORGOTTEN_DEADLINE_S)
     world.pynet.stop()
@@ -210,6 +218,7 @@ def clean_world(engine_host: EngineHost) -> Iterator[World]:
 def world(clean_world: World) -> Iterator[World]:
     """The module's world, without containers and networks after each test."""
     yield clean_world
+    clean_world.revive()
     clean_world.clear()
 
 
