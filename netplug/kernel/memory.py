@@ -82,7 +82,7 @@ class MemoryKernel:
 
     `foreign` are links of others, `namespaces` the paths that sandbox links may enter, `routes`
     the networks that the host reaches directly, by link. `before_step` is called before each step
-    and may raise in its place.
+    and may raise in its place. Every call first lets others run, as a trip to the kernel would.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class MemoryKernel:
         return frozenset(marked | self._found(wanted))
 
     async def apply(self, step: Step) -> None:
-        """Take one step, after letting others run as a round trip to the kernel would."""
+        """Take one step."""
         await asyncio.sleep(0)
         self.before_step(step)
         match step:
@@ -136,14 +136,17 @@ class MemoryKernel:
 
     async def facts(self) -> HostFacts:
         """Return what the host is like now."""
+        await asyncio.sleep(0)
         return self.host
 
     async def taken_networks(self) -> frozenset[IPNetwork]:
         """Return the networks that the host routes."""
+        await asyncio.sleep(0)
         return frozenset(self._reached())
 
     async def link_towards(self, network: IPNetwork) -> str:
         """Return the link on which the host reaches `network` directly, empty if there is none."""
+        await asyncio.sleep(0)
         for end in (network[0], network[-1]):
             for reached, link in self._reached().items():
                 if end in reached:

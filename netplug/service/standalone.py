@@ -82,20 +82,8 @@ class Standalone:
             Conflict: the name or a subnet is taken.
             InvalidOptions, InvalidRequest, PoolExhausted, KernelRefused: nothing is left behind.
         """
-        if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
-            raise Conflict(f"network {wish.name}", "exists")
-        granted: list[Pool] = []
-        try:
-            subnets = [await self._subnet(w, granted) for w in _all_subnets(wish)]
-            network = self._network(wish, subnets, granted)
-            if not is_dry:
-                return await self.networks.create(network)
-            plan = await self.networks.preview(network)
-        except BaseException:
-            await self._give_back(granted)
-            raise
-        await self._give_back(granted)
-        return plan
+        async with self.networks.locks.hold(f"network name {wish.name}"):
+            return await self._create(wish, is_dry=is_dry)
 
     async def delete(self, reference: str) -> None:
         """Delete a network that was created here, and its pools.
@@ -133,21 +121,10 @@ class Standalone:
                 "has its addresses from Docker",
                 f"use 'docker network connect {network.label} CONTAINER'",
             )
-        self._refuse_name(wish.name, network)
-        leased: list[tuple[PoolId, IPAddress]] = []
-        endpoint: Endpoint | None = None
-        try:
-            addresses = await self._lease(wish, network, leased)
-            endpoint = self._endpoint(wish, network, addresses)
-            await self.endpoints.create(endpoint)
-            await self.endpoints.join(network.id, endpoint.id, wish.netns, is_lent=False)
-        except BaseException:
-            if endpoint is not None:
-                await self.endpoints.delete(endpoint.id)
-            for pool_id, address in leased:
-                await self.addresses.release_address(pool_id, address)
-            raise
-        return self.networks.state.view.endpoints[endpoint.id]
+        locks = self.networks.locks
+        name = wish.name or wish.netns
+        async with locks.hold(f"name {name} on {network.id}"), locks.hold(f"netns {wish.netns}"):
+            return await self._attach(wish, network)
 
     async def detach(self, reference: str) -> None:
         """Take an attached link away and release its addresses.
@@ -168,6 +145,40 @@ class Standalone:
         for pool_id in network.pool_ids if network else ():
             for address in endpoint.addresses:
                 await self.addresses.release_address(pool_id, address.ip)
+
+    async def _create(self, wish: NetworkWish, *, is_dry: bool) -> Network | Plan:
+        if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
+            raise Conflict(f"network {wish.name}", "exists")
+        granted: list[Pool] = []
+        try:
+            subnets = [await self._subnet(w, granted) for w in _all_subnets(wish)]
+            network = self._network(wish, subnets, granted)
+            if not is_dry:
+                return await self.networks.create(network)
+            plan = await self.networks.preview(network)
+        except BaseException:
+            await self._give_back(granted)
+            raise
+        await self._give_back(granted)
+        return plan
+
+    async def _attach(self, wish: AttachWish, network: Network) -> Endpoint:
+        """Attach; until it returns nobody else may take the name or an interface's in there."""
+        self._refuse_name(wish.name, network)
+        leased: list[tuple[PoolId, IPAddress]] = []
+        endpoint: Endpoint | None = None
+        try:
+            addresses = await self._lease(wish, network, leased)
+            endpoint = self._endpoint(wish, network, addresses)
+            await self.endpoints.create(endpoint)
+            await self.endpoints.join(network.id, endpoint.id, wish.netns, is_lent=False)
+        except BaseException:
+            if endpoint is not None:
+                await self.endpoints.delete(endpoint.id)
+            for pool_id, address in leased:
+                await self.addresses.release_address(pool_id, address)
+            raise
+        return self.networks.state.view.endpoints[endpoint.id]
 
     async def _subnet(self, wish: SubnetWish, granted: list[Pool]) -> Subnet:
         pool = await self.addresses.request_pool(
