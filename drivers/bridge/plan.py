@@ -16,7 +16,7 @@ from drivers.bridge.options import (
 from netplug import labels
 from netplug.contract.driver import Attachment, GatewaySkip
 from netplug.errors import Conflict, InvalidOptions
-from netplug.model import Endpoint, IPAddress, Network, Subnet, View
+from netplug.model import Endpoint, IPAddress, Network, Origin, Subnet, View
 from netplug.plan.objects import (
     Address,
     Bridge,
@@ -84,7 +84,8 @@ class BridgeDriver:
         for subnet in network.subnets:
             if subnet.gateway and _is_host_the_gateway(options, network, subnet):
                 objects.add(Address(link=name, address=subnet.gateway))
-            objects.add(LocalSubnet(subnet=subnet.pool, link=name))
+            if options.has_icc:
+                objects.add(LocalSubnet(subnet=subnet.pool, link=name))
             if not network.is_internal and _masquerades(options, subnet):
                 objects.add(Masquerade(subnet=subnet.pool))
         return frozenset(objects)
@@ -105,7 +106,7 @@ class BridgeDriver:
             is_isolated=not options.has_icc,
             is_lent=endpoint.is_lent,
         )
-        if not endpoint.interface:
+        if not endpoint.interface or endpoint.is_lent:
             return frozenset({veth})
         inside = SandboxLink(
             host_link=veth.name,
@@ -180,9 +181,9 @@ def _all_from_pools(network: Network) -> bool:
 
 
 def _policy(options: BridgeOptions, network: Network) -> LinkPolicy:
-    policy = LinkPolicy.NONE
     if network.is_internal:
-        policy |= LinkPolicy.NO_EGRESS
+        return LinkPolicy.NO_EGRESS
+    policy = LinkPolicy.NONE
     if options.gateway_mode_ipv4 is GatewayMode.ROUTED:
         policy |= LinkPolicy.ROUTED_IPV4
     if options.gateway_mode_ipv6 is GatewayMode.ROUTED:
@@ -202,9 +203,15 @@ def _bridge_mac(network: Network) -> str:
 
 
 def _forwarding(network: Network) -> Iterator[Sysctl]:
+    """Yield what lets the host route for the network.
+
+    For IPv4 that is dockerd's own doing on a Docker host: it makes DROP the policy of FORWARD only
+    if it turns forwarding on itself, and pynet starts before it.
+    Source: moby libnetwork/drivers/bridge/setup_ip_forwarding.go.
+    """
     if network.is_internal:
         return
-    if network.has_ipv4:
+    if network.has_ipv4 and network.origin is Origin.PYNET:
         yield Sysctl(name="net/ipv4/ip_forward", value="1")
     if network.has_ipv6:
         yield Sysctl(name="net/ipv6/conf/all/forwarding", value="1")

@@ -38,7 +38,6 @@ class LinuxKernel:
         self._links = Links(instance)
         self._firewall = Iptables()
         self._reaper = Reaper(self._links.remove_doomed)
-        self._acknowledged: set[KernelObject] = set()
         self._rules = asyncio.Lock()
 
     async def open(self) -> None:
@@ -64,8 +63,10 @@ class LinuxKernel:
         for name in {o.link for o in addresses}:
             found.update(addresses & await self._links.addresses_of([name]))
         found.update(await self._others(objects))
-        found.update(self._acknowledged.intersection(objects))
-        found.update(o for o in self._acknowledged if isinstance(o, Firewall))
+        members = [o for o in objects if isinstance(o, Masquerade | LocalSubnet)]
+        found.update([m for m in members if await self._firewall.sets.has(m)])
+        if self._firewall.accepted is not None:
+            found.add(self._firewall.accepted)
         return frozenset(found)
 
     async def inventory(self, wanted: Collection[KernelObject]) -> frozenset[Seen]:
@@ -82,9 +83,7 @@ class LinuxKernel:
         found.update(await self._links.addresses_of(bridges))
         found.update(await self._others(wanted))
         async with self._rules:
-            rules = await self._firewall.inventory()
-            self._acknowledged = set(rules)
-        found.update(rules)
+            found.update(await self._firewall.inventory())
         return frozenset(found)
 
     async def apply(self, step: Step) -> None:
@@ -107,7 +106,7 @@ class LinuxKernel:
 
     async def taken_networks(self) -> frozenset[IPNetwork]:
         """Return the networks that the host routes, and its resolvers as host networks."""
-        return switches.taken_networks()
+        return await asyncio.to_thread(switches.taken_networks)
 
     async def link_towards(self, network: IPNetwork) -> str:
         """Return the link on which the host reaches `network` directly, empty if there is none."""
@@ -146,12 +145,10 @@ class LinuxKernel:
                 await sandbox.fill(obj)
             case Firewall():
                 async with self._rules:
-                    if obj not in self._acknowledged:
+                    if obj != self._firewall.accepted:
                         await self._firewall.install(obj)
-                        self._acknowledged.add(obj)
             case Masquerade() | LocalSubnet():
                 await self._firewall.sets.add(obj)
-                self._acknowledged.add(obj)
 
     async def _change(self, obj: KernelObject, differing: frozenset[str]) -> None:
         match obj:
@@ -160,9 +157,6 @@ class LinuxKernel:
             case Firewall():
                 async with self._rules:
                     await self._firewall.install(obj)
-                    self._acknowledged = {
-                        o for o in self._acknowledged if not isinstance(o, Firewall)
-                    } | {obj}
             case _:
                 await self._create(obj)
 
@@ -175,10 +169,8 @@ class LinuxKernel:
                 await self._links.remove_address(obj)
             case Masquerade() | LocalSubnet():
                 await self._firewall.sets.remove(obj)
-                self._acknowledged.discard(obj)
             case Firewall():
                 async with self._rules:
                     await self._firewall.remove()
-                    self._acknowledged.clear()
             case SandboxLink() | Sysctl():
                 raise PynetError(f"{obj.key} goes with something else or not at all")

@@ -238,7 +238,7 @@ class MemoryKernel:
 
     def _has_sets(self, version: int) -> bool:
         firewall = self._objects.get(_FIREWALL)
-        return isinstance(firewall, Firewall) and (version == 4 or firewall.has_ipv6)
+        return isinstance(firewall, Firewall) and (version == 4 or bool(firewall.has_ipv6))
 
     def _veths(self) -> list[Veth]:
         return [o for o in self._objects.values() if isinstance(o, Veth)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from netplug.errors import KernelRefused
 
@@ -12,6 +13,7 @@ _GATHER_S = (
     0.05  # how long further marks are waited for; a removal costs 16-30 ms whatever its size
 )
 _RETRY_S = 1.0
+_SETTLE_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +39,28 @@ class Reaper:
         self._wanted.set()
 
     async def settle(self) -> None:
-        """Return when everything that was marked before the call is gone."""
+        """Return when everything that was marked before the call is gone.
+
+        Raises:
+            KernelRefused: it is not gone within 5 s.
+        """
         self._hurry.set()
         try:
-            await self._idle.wait()
+            async with asyncio.timeout(_SETTLE_S):
+                await self._idle.wait()
+        except TimeoutError as error:
+            reason = f"they are still there after {_SETTLE_S} s"
+            reason = f"they are still there after {_SETTLE_S} s"
+            raise KernelRefused("remove links", reason) from error
         finally:
             self._hurry.clear()
 
     async def stop(self) -> None:
-        """Remove what is marked and end the task."""
+        """Remove what is marked and end the task; what resists keeps its mark."""
         if self._task is None:
             return
-        await self.settle()
+        with suppress(KernelRefused):
+            await self.settle()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
@@ -60,7 +72,7 @@ class Reaper:
             self._wanted.clear()
             try:
                 await self._remove()
-            except KernelRefused as error:
+            except Exception as error:  # the head of a task
                 log.warning("links not removed, trying again", extra={"reason": str(error)})
                 self._wanted.set()
                 await asyncio.sleep(_RETRY_S)

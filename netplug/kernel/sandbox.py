@@ -24,21 +24,35 @@ async def fill(link: SandboxLink) -> None:
 
     Raises:
         KernelRefused: the namespace or the link is missing, or an attribute is refused.
-        Conflict: the sandbox has another link of that name.
+        Conflict: the sandbox has another link of that name, or is the host's own namespace.
     """
+    if is_own_namespace(link.netns):
+        raise Conflict(f"namespace {link.netns}", "is the host's own")
     index = index_of(link.peer)
     if index:
         if await netns.inside(link.netns, lambda: index_of(link.name)):
             raise Conflict(f"interface {link.name}", f"exists in {link.netns}", "name another")
         await asyncio.to_thread(_move, index, link)
-    await netns.inside(link.netns, lambda: _configure(link))
+    host_index = index_of(link.host_link)
+    await netns.inside(link.netns, lambda: _configure(link, host_index))
 
 
 async def look(link: SandboxLink) -> SandboxLink | None:
     """Return the link as it is in the sandbox; `None` if it or the sandbox is not there."""
     if not os.path.exists(link.netns):  # noqa: ASYNC240 - procfs or nsfs, never a disk
         return None
-    return await netns.inside(link.netns, lambda: _read(link))
+    if is_own_namespace(link.netns):
+        return None
+    host_index = index_of(link.host_link)
+    return await netns.inside(link.netns, lambda: _read(link, host_index))
+
+
+def is_own_namespace(path: str) -> bool:
+    """Return whether `path` leads to the daemon's own network namespace."""
+    try:
+        return os.path.samefile(path, "/proc/self/ns/net")
+    except OSError:
+        return False
 
 
 def _move(index: int, link: SandboxLink) -> None:
@@ -53,15 +67,17 @@ def _move(index: int, link: SandboxLink) -> None:
         raise refused(f"move {link.peer} into {link.netns}", error) from error
 
 
-def _configure(link: SandboxLink) -> None:
+def _configure(link: SandboxLink, host_index: int) -> None:
     with IPRoute() as ip:
         try:
             if index := index_of(link.peer):
                 ip.link("set", index=index, ifname=link.name)
-            index = index_of(link.name)
+            index = _index_of_other_end(ip, link.name, host_index)
             if not index:
                 raise KernelRefused(
-                    f"configure {link.name} in {link.netns}", "there is no such link", errno.ENODEV
+                    f"configure {link.name} in {link.netns}",
+                    f"the other end of {link.host_link} is not there",
+                    errno.ENODEV,
                 )
             ip.link("set", index=index, state="up", **({"address": link.mac} if link.mac else {}))
             loopback = index_of("lo")
@@ -96,11 +112,23 @@ def _tolerate_existing(ip: IPRoute, what: str, **attributes: object) -> None:
             raise
 
 
-def _read(link: SandboxLink) -> SandboxLink | None:
-    index = index_of(link.name)
+def _index_of_other_end(ip: IPRoute, name: str, host_index: int) -> int:
+    """Return the index of the link called `name` if it is the other end of our veth, else 0.
+
+    A namespace of the same name may be another one by now, with a link of the same name.
+    """
+    index = index_of(name)
     if not index:
-        return None
+        return 0
+    message = next(iter(ip.link("get", index=index)))
+    return index if message.get("IFLA_LINK") == host_index else 0
+
+
+def _read(link: SandboxLink, host_index: int) -> SandboxLink | None:
     with IPRoute() as ip:
+        index = _index_of_other_end(ip, link.name, host_index)
+        if not index:
+            return None
         message = next(iter(ip.link("get", index=index)))
         addresses = {
             ip_interface(f"{a.get('IFA_LOCAL') or a.get('IFA_ADDRESS')}/{a['prefixlen']}")

@@ -136,9 +136,16 @@ def _resolvers() -> list[IPNetwork]:
 
 
 def _uplink_mtu() -> int:
-    """Return the MTU of the link with the default route, else 1500; reads one row."""
-    device, network = next(_ipv4_rows(), ("", None))
-    return _DEFAULT_MTU_BYTES if network is None or network.prefixlen else _mtu_of(device)
+    """Return the MTU of the link with the default route, else 1500; reads the first rows only.
+
+    The halves 0.0.0.0/1 and 128.0.0.0/1, with which a VPN covers the default route, sort around it.
+    """
+    for device, network in _ipv4_rows():
+        if int(network.network_address):
+            break
+        if not network.prefixlen:
+            return _mtu_of(device)
+    return _DEFAULT_MTU_BYTES
 
 
 def _mtu_of(device: str) -> int:

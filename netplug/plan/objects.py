@@ -145,11 +145,12 @@ class Firewall:
     """The rules that every network shares. Their number does not depend on what they serve.
 
     `filters_bridged` tells that this kernel shows bridged packets to the FORWARD hook
-    (net.bridge.bridge-nf-call-iptables exists), so that they must be accepted there.
+    (net.bridge.bridge-nf-call-iptables exists), so that they must be accepted there. Both are
+    unknown of rules that an earlier run left: they are replaced or removed.
     """
 
-    has_ipv6: bool
-    filters_bridged: bool
+    has_ipv6: bool | None = None
+    filters_bridged: bool | None = None
 
     @property
     def key(self) -> Key:

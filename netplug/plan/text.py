@@ -89,6 +89,8 @@ _IN_KEY = frozenset({"name", "link", "address", "subnet", "netns"})
 
 def _value_text(value: object) -> str:
     match value:
+        case None:
+            return "unknown"
         case bool():
             return "yes" if value else "no"
         case LinkPolicy():

@@ -33,7 +33,7 @@ A packet is told apart by the device group of the links that it crosses and by t
 | | holds |
 |---|---|
 | `pynet-masq4`, `pynet-masq6` | subnets that take the uplink's address on their way out |
-| `pynet-local4`, `pynet-local6` | subnet and bridge of each network: packets between them stay at home |
+| `pynet-local4`, `pynet-local6` | subnet and bridge of each network: what stays at home |
 
 | device group | is on |
 |---|---|
@@ -92,8 +92,8 @@ def _scenarios() -> list[tuple[str, str]]:
         ),
         _scenario(
             "Beside Docker",
-            "Docker makes the kernel show bridged packets to these hooks: they pass. In the filter\n"
-            "table our jump stands behind the one to `DOCKER-USER`, whose rules stay first.",
+            "Docker makes the kernel show bridged packets to these hooks: they pass. In\n"
+            "the filter table our jump stands behind the one to `DOCKER-USER`, whose rules stay first.",
             _installed(IPV4, filters_bridged=True, missing=_BESIDE_DOCKER),
         ),
         _scenario(

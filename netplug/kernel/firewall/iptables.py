@@ -7,6 +7,7 @@ them, so that differences of spelling between its versions are no drift.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 
 from netplug.kernel import proc
@@ -29,11 +30,15 @@ class Saved:
 
 
 class Iptables:
-    """The firewall of one network namespace."""
+    """The firewall of one network namespace.
+
+    `accepted` is the firewall as the last change or inventory left it.
+    """
 
     def __init__(self) -> None:
         self.sets = Sets()
-        self._accepted: dict[Family, tuple[Firewall, tuple[str, ...]]] = {}
+        self.accepted: Firewall | None = None
+        self._rules: dict[Family, tuple[str, ...]] = {}
 
     async def open(self) -> None:
         """Open what stays open."""
@@ -59,36 +64,36 @@ class Iptables:
                 if not saved.jumps.get(table)
             }
             text = install_text(
-                family, filters_bridged=firewall.filters_bridged, missing_jumps=missing
+                family, filters_bridged=bool(firewall.filters_bridged), missing_jumps=missing
             )
             await _restore(family, text)
-            self._accepted[family] = (firewall, (await _save(family)).rules)
+            self._rules[family] = (await _save(family)).rules
+        self.accepted = firewall
 
     async def remove(self) -> None:
         """Remove our jumps, chains and sets; what is not there is passed over."""
-        for family in (IPV4, IPV6):
+        for family in _usable_families():
             saved = await _save(family)
             present = {t: saved.jumps.get(t, 0) for t, (_, c) in HOOKS.items() if c in saved.chains}
             if present:
                 await _restore(family, remove_text(present))
             await self.sets.destroy(family)
-        self._accepted.clear()
+        self.accepted = None
 
     async def inventory(self) -> frozenset[Firewall | Member]:
         """Return the members of the sets, and the firewall if every part of it is in place."""
         members: set[Firewall | Member] = set(await self.sets.members())
-        firewall = next((f for f, _ in self._accepted.values()), None)
-        if firewall and await self._is_whole(firewall):
-            members.add(firewall)
-        elif not firewall and await self._has_remains():
-            members.add(Firewall(has_ipv6=False, filters_bridged=False))
-        return frozenset(members)
+        if self.accepted is None:
+            return frozenset({*members, Firewall()} if await self._has_remains() else members)
+        if not await self._is_whole(self.accepted):
+            self.accepted = None
+            return frozenset(members)
+        return frozenset({*members, self.accepted})
 
     async def _is_whole(self, firewall: Firewall) -> bool:
         for family in _families(firewall):
             saved = await _save(family)
-            accepted = self._accepted.get(family)
-            if accepted != (firewall, saved.rules) or set(saved.jumps) != set(HOOKS):
+            if self._rules.get(family) != saved.rules or set(saved.jumps) != set(HOOKS):
                 return False
             if await self.sets.missing(family):
                 return False
@@ -96,14 +101,16 @@ class Iptables:
 
     async def _has_remains(self) -> bool:
         """Return whether an earlier run left chains; they are replaced or removed like drift."""
-        for family in (IPV4, IPV6):
-            if (await _save(family)).chains:
-                return True
-        return False
+        return any([(await _save(family)).chains for family in _usable_families()])
 
 
 def _families(firewall: Firewall) -> tuple[Family, ...]:
     return (IPV4, IPV6) if firewall.has_ipv6 else (IPV4,)
+
+
+def _usable_families() -> list[Family]:
+    """Return the families whose program is installed: a host without IPv6 may lack ip6tables."""
+    return [family for family in (IPV4, IPV6) if shutil.which(f"{family.command}-save")]
 
 
 async def _save(family: Family) -> Saved:

@@ -60,10 +60,11 @@ def chains(family: Family, *, filters_bridged: bool) -> dict[str, list[str]]:
             f"-m devgroup ! --src-group {_OURS} ! --dst-group {_OURS} -j RETURN",
             "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
             *bridged,
+            f"-m set --match-set {family.local_set} src,src "
             f"-m set --match-set {family.local_set} src,dst -j RETURN",
+            f"-m devgroup --src-group {_with(LinkPolicy.NO_EGRESS)} -j DROP",
             f"-p {family.icmp} -m devgroup --dst-group {_with(family.policy)} -j RETURN",
             f"-m devgroup --dst-group {_OURS} -j DROP",
-            f"-m devgroup --src-group {_with(LinkPolicy.NO_EGRESS)} -j DROP",
         ],
         "filter": [
             f"-m devgroup --src-group {_OURS} -j ACCEPT",

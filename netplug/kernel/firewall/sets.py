@@ -70,6 +70,15 @@ class Sets:
         call = self._netlink.delete(name, entry, etype=kind, family=family, exclusive=False)
         await self._do(f"remove {entry} from set {name}", call, errno.ENOENT)
 
+    async def has(self, member: Member) -> bool:
+        """Return whether a member is there; not, where its set is missing."""
+        name, entry, kind = _entry(member)
+        family = _SOCKET_FAMILY[member.subnet.version]
+        try:
+            return bool(await self._netlink.test(name, entry, family=family, etype=kind))
+        except (IPSetError, NetlinkError):
+            return False
+
     async def members(self) -> frozenset[Member]:
         """Return the members of all our sets; of a missing set, none."""
         found: set[Member] = set()
