@@ -85,9 +85,12 @@ class Daemon:
         log.info("listening", extra={"plugin": str(s.plugin_socket), "admin": str(s.admin_socket)})
 
     async def _work(self, wiring: Wiring) -> None:
-        report = await wiring.services.reconciler.recover()
+        try:
+            await wiring.services.reconciler.recover()
+        except PynetError as error:
+            log.error("the kernel is not as it should be yet", extra={"reason": str(error)})
         self._readiness.open()
-        log.info("ready", extra={"version": __version__, "mended": len(report.steps)})
+        log.info("ready", extra={"version": __version__})
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s))
@@ -102,8 +105,13 @@ class Daemon:
         wiring.services.journal.close()
 
     async def _close_wiring(self) -> None:
-        if self._wiring is not None:
+        if self._wiring is None:
+            return
+        try:
             await self._wiring.services.reconciler.tidy()
+        except PynetError as error:
+            log.warning("rules are left behind", extra={"reason": str(error)})
+        finally:
             await self._wiring.close()
 
     def _methods(self) -> dict[str, Methods]:

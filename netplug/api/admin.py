@@ -21,7 +21,7 @@ from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.clock import Clock
 from netplug.errors import Drift, InvalidInput, InvalidRequest, NotFound, PynetError
 from netplug.model import Endpoint, Lease, Network, Pool, PoolId
-from netplug.plan.diff import Plan, Step
+from netplug.plan.diff import Change, Create, Delete, Plan, Step
 from netplug.plan.objects import Bridge, KernelObject, Veth
 from netplug.plan.text import object_text, step_text
 from netplug.service.endpoints import Endpoints
@@ -97,12 +97,10 @@ def admin_app(
         async def handle(request: web.Request) -> web.Response:
             await body_of(request)
 
-            async def work() -> object:
-                await readiness.wait()
-                return await call(services(), request)
-
+            await readiness.wait(settings.request_deadline_s)
             what = f"{request.method} {request.path}"
-            return _json(await within(settings.request_deadline_s, what, work()))
+            work = call(services(), request)
+            return _json(await within(settings.request_deadline_s, what, work))
 
         return handle
 
@@ -112,7 +110,7 @@ def admin_app(
         return _json(_status(services()))
 
     async def events(request: web.Request) -> web.StreamResponse:
-        await readiness.wait()
+        await readiness.wait(settings.request_deadline_s)
         return await _stream(services().journal, request)
 
     app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[guarded(_error_reply)])
@@ -195,7 +193,7 @@ async def _heal(services: Services, _: web.Request) -> object:
     report = await services.reconciler.run()
     if report.problems:
         raise Drift(report.problems)
-    return {"steps": [_step_of_text(text) for text in report.steps]}
+    return {"steps": [_step(step) for step in report.steps]}
 
 
 async def _verify(services: Services, _: web.Request) -> object:
@@ -414,12 +412,8 @@ def _plan(plan: Plan) -> dict[str, object]:
 
 
 def _step(step: Step) -> dict[str, str]:
-    return _step_of_text(step_text(step))
-
-
-def _step_of_text(text: str) -> dict[str, str]:
-    action, _, rest = text.partition(" ")
-    reason = {"create": "missing", "change": "different", "delete": "not wanted"}[action]
+    reason = {Create: "missing", Change: "different", Delete: "not wanted"}[type(step)]
+    action, _, rest = step_text(step).partition(" ")
     return {"action": action, "object": rest, "reason": reason}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from aiohttp import web
 
 from netplug.api import wire
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
-from netplug.errors import NotFound, PynetError
+from netplug.errors import DeadlineExceeded, NotFound, PynetError
 
-Method = Callable[[bytes], Awaitable[object]]
+Method = Callable[[bytes], Coroutine[Any, Any, object]]
 Methods = Mapping[str, Method]
 
 # Answered before the daemon is ready and without looking at anything. If the first three fail,
@@ -48,9 +49,17 @@ class Readiness:
         """Let waiting requests go on."""
         self._opened.set()
 
-    async def wait(self) -> None:
-        """Return when the daemon is ready."""
-        await self._opened.wait()
+    async def wait(self, deadline_s: float) -> None:
+        """Return when the daemon is ready; what waits has not begun and may be given up.
+
+        Raises:
+            DeadlineExceeded: it is not ready in time.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._opened.wait()
+        except TimeoutError as error:
+            raise DeadlineExceeded("starting the daemon", deadline_s) from error
 
 
 def plugin_app(
@@ -67,14 +76,11 @@ def plugin_app(
             return _reply(constant)
         raw = await body_of(request)
 
-        async def work() -> object:
-            await readiness.wait()
-            handler = methods().get(kind, {}).get(method)
-            if handler is None:
-                raise UnknownMethod("method", f"{kind}.{method}")
-            return await handler(raw)
-
-        return _reply(await within(deadline_s, f"{kind}.{method}", work()))
+        await readiness.wait(deadline_s)
+        handler = methods().get(kind, {}).get(method)
+        if handler is None:
+            raise UnknownMethod("method", f"{kind}.{method}")
+        return _reply(await within(deadline_s, f"{kind}.{method}", handler(raw)))
 
     app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[guarded(_error_reply)])
     app.router.add_post("/Plugin.Activate", activate)

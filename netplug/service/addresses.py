@@ -38,7 +38,7 @@ class Addresses:
 
     async def release_pool(self, pool_id: PoolId) -> None:
         """Forget a pool and its leases; the network's own end, next, makes it durable."""
-        async with self.locks.hold("pools"):
+        async with self.locks.hold("pools"), self.locks.hold(f"pool {pool_id}"):
             if pool := self.state.view.pools.get(pool_id):
                 leases = tuple(self.state.view.leases_of(pool_id).values())
                 await self.state.commit(drops=(*leases, pool))

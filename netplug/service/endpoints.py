@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from netplug.contract.driver import Attachment
 from netplug.errors import Conflict, NotFound
-from netplug.model import Endpoint, EndpointId, IPInterface, Network, NetworkId
+from netplug.model import Endpoint, EndpointId, IPInterface, Lease, Network, NetworkId
 from netplug.service.converge import converge, dismantle
 from netplug.service.networks import Networks
 
@@ -27,7 +29,7 @@ class Endpoints:
             Conflict: the id exists with other contents.
         """
         n = self.networks
-        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint.id}"):
+        async with self._locked(endpoint.network_id, endpoint.id):
             network = self._network(endpoint.network_id)
             if known := n.state.view.endpoints.get(endpoint.id):
                 if (known.addresses, known.mac) != (endpoint.addresses, endpoint.mac):
@@ -57,7 +59,7 @@ class Endpoints:
                 built stays.
         """
         n = self.networks
-        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint_id}"):
+        async with self._locked(network_id, endpoint_id):
             network = self._network(network_id)
             endpoint = n.state.view.endpoints.get(endpoint_id)
             if endpoint is None:
@@ -95,16 +97,22 @@ class Endpoints:
                 endpoint=endpoint.id,
             )
 
-    async def delete(self, endpoint_id: EndpointId) -> None:
-        """Remove an endpoint; an unknown id succeeds. The record goes first, as for networks."""
+    async def delete(self, endpoint_id: EndpointId, leases: Sequence[Lease] = ()) -> None:
+        """Remove an endpoint, and `leases` with it; an unknown id succeeds.
+
+        The records go first, as for networks.
+        """
         n = self.networks
-        async with n.gate.shared(), n.locks.hold(f"endpoint {endpoint_id}"):
+        known = n.state.view.endpoints.get(endpoint_id)
+        if known is None:
+            return
+        async with self._locked(known.network_id, endpoint_id):
             view = n.state.view
             endpoint = view.endpoints.get(endpoint_id)
             if endpoint is None:
                 return
             network = view.networks.get(endpoint.network_id)
-            await n.state.commit(drops=(endpoint,))
+            await n.state.commit(drops=(endpoint, *leases))
             if network is not None:
                 previous = n.driver_of(network).plan_endpoint(endpoint, network, view)
                 await dismantle(previous, n.kernel)
@@ -134,6 +142,17 @@ class Endpoints:
         if not matches:
             raise NotFound("endpoint", reference, "'pynet endpoint ls' shows what there is")
         return matches[0]
+
+    @asynccontextmanager
+    async def _locked(self, network_id: NetworkId, endpoint_id: EndpointId) -> AsyncIterator[None]:
+        """Hold the network, so that it is not deleted meanwhile, then the endpoint."""
+        n = self.networks
+        async with (
+            n.gate.shared(),
+            n.locks.hold(f"network {network_id}"),
+            n.locks.hold(f"endpoint {endpoint_id}"),
+        ):
+            yield
 
     def _network(self, network_id: NetworkId) -> Network:
         if network := self.networks.state.view.networks.get(network_id):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from netplug.clock import Clock
@@ -18,13 +18,15 @@ from netplug.service.networks import Networks
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 5  # steps in one line of the log
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """How the last reconciliation went; `problems` are sentences."""
 
     at: datetime
-    steps: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -66,11 +68,10 @@ class Reconciler:
         """
         self.networks.state.learn(await self.networks.kernel.facts())
         steps: list[Step] = []
-        problems: list[str] = []
-        if _needs_work(await self.compare()):
+        plan, problems = await self._difference()
+        if plan.steps:
             async with self.networks.gate.alone():
-                plan, clashes = await self._difference()
-                problems += clashes
+                plan, problems = await self._difference()
                 for step in plan.steps:
                     try:
                         await self.networks.kernel.apply(step)
@@ -79,7 +80,7 @@ class Reconciler:
                         problems.append(str(error))
         report = Report(
             at=self.clock.now(),
-            steps=tuple(step_text(s) for s in steps),
+            steps=tuple(steps),
             problems=tuple(problems),
         )
         self._tell(report)
@@ -91,13 +92,8 @@ class Reconciler:
         if not self.networks.state.view.networks:
             await self.run()
 
-    async def compare(self) -> Plan | None:
-        """Return what `run` would do; `None` if something wanted clashes with what is not ours."""
-        plan, clashes = await self._difference()
-        return None if clashes else plan
-
     async def plan(self) -> Plan:
-        """Return what `run` would do, clashes left out."""
+        """Return what `run` would do; what it could not mend is left out."""
         return (await self._difference())[0]
 
     async def verify(self) -> Verdict:
@@ -105,18 +101,22 @@ class Reconciler:
 
         What all networks share outlives the last one until the next `run`: that is no difference.
         """
-        plan, clashes = await self._difference()
+        plan, problems = await self._difference()
         missing = [difference_text(s) for s in plan.steps if not _is_kept_a_while(s)]
         lost = [f"{short_text(o)} is gone; its container must be restarted" for o in plan.lost]
         return Verdict(
-            checked=len(self._desired()),
+            checked=len(self._desired()[0]),
             differences=(*missing, *lost),
-            foreign=tuple(clashes),
+            foreign=tuple(problems),
         )
 
     async def _difference(self) -> tuple[Plan, list[str]]:
-        """Diff everything; wanted objects whose name is taken by a stranger are set aside."""
-        desired = self._desired()
+        """Diff everything; return the plan, and what stands in its way.
+
+        Wanted objects whose name is taken by a stranger are set aside. If a network cannot be
+        planned, nothing is deleted: it might be its own.
+        """
+        desired, problems = self._desired()
         observed = await self.networks.kernel.inventory(desired)
         taken: dict[Key, str] = {f.key: f.description for f in observed if isinstance(f, Foreign)}
         clashes = [
@@ -126,20 +126,28 @@ class Reconciler:
             [o for o in desired if o.key not in taken],
             [o for o in observed if not isinstance(o, Foreign)],
         )
-        return plan, clashes
+        if problems:
+            plan = replace(plan, steps=tuple(s for s in plan.steps if not isinstance(s, Delete)))
+        return plan, [*problems, *clashes]
 
-    def _desired(self) -> frozenset[KernelObject]:
+    def _desired(self) -> tuple[frozenset[KernelObject], list[str]]:
+        """Return what should exist, and which networks cannot be planned."""
         view = self.networks.state.view
         objects: set[KernelObject] = set()
+        problems: list[str] = []
         for network in view.networks.values():
             if network.state is NetworkState.READY:
-                objects |= self.networks.objects_of(network, view)
-        return frozenset(objects)
+                try:
+                    objects |= self.networks.objects_of(network, view)
+                except PynetError as error:
+                    problems.append(f"network {network.label} cannot be planned: {error}")
+        return frozenset(objects), problems
 
     def _tell(self, report: Report) -> None:
         """Log what was mended, and each problem once for as long as it lasts."""
         if report.steps:
-            shown = "; ".join(report.steps[:5]) + ("; …" if len(report.steps) > 5 else "")
+            texts = [step_text(s) for s in report.steps[:_SHOWN]]
+            shown = "; ".join(texts) + ("; …" if len(report.steps) > _SHOWN else "")
             self.journal.note("reconcile", f"{len(report.steps)} differences mended: {shown}")
         for problem in report.problems:
             if problem not in self._known_problems:
@@ -149,7 +157,3 @@ class Reconciler:
 
 def _is_kept_a_while(step: Step) -> bool:
     return isinstance(step, Delete) and is_shared(step.object)
-
-
-def _needs_work(plan: Plan | None) -> bool:
-    return plan is None or bool(plan.steps)

@@ -140,11 +140,15 @@ class Standalone:
                 "was made by Docker",
                 f"use 'docker network disconnect NETWORK {endpoint.label}'",
             )
-        await self.endpoints.delete(endpoint.id)
-        network = self.networks.state.view.networks.get(endpoint.network_id)
-        for pool_id in network.pool_ids if network else ():
-            for address in endpoint.addresses:
-                await self.addresses.release_address(pool_id, address.ip)
+        view = self.networks.state.view
+        network = view.networks.get(endpoint.network_id)
+        held = [
+            lease
+            for pool_id in (network.pool_ids if network else ())
+            for address in endpoint.addresses
+            if (lease := view.leases_of(pool_id).get(address.ip))
+        ]
+        await self.endpoints.delete(endpoint.id, held)
 
     async def _create(self, wish: NetworkWish, *, is_dry: bool) -> Network | Plan:
         if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
@@ -171,7 +175,10 @@ class Standalone:
             addresses = await self._lease(wish, network, leased)
             endpoint = self._endpoint(wish, network, addresses)
             await self.endpoints.create(endpoint)
-            await self.endpoints.join(network.id, endpoint.id, wish.netns, is_lent=False)
+            is_lent = wish.netns.startswith(
+                "/proc/"
+            )  # a process ends, and its number is used again
+            await self.endpoints.join(network.id, endpoint.id, wish.netns, is_lent=is_lent)
         except BaseException:
             if endpoint is not None:
                 await self.endpoints.delete(endpoint.id)

@@ -187,7 +187,7 @@ def _settle(waiting: Sequence[Future[T]], action: Callable[[], T]) -> None:
 def _tidy(database: Database) -> None:
     try:
         database.tidy()
-    except StoreUnavailable as error:
+    except Exception as error:  # the thread must live: every later commit waits for it
         _log.warning("store.tidy.failed", extra={"reason": str(error)})
 
 
