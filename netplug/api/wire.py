@@ -100,6 +100,12 @@ class JoinBody(EndpointBody):
     options: Options | None = msgspec.field(name="Options", default=None)
 
 
+class ProgramBody(EndpointBody):
+    """NetworkDriver.ProgramExternalConnectivity."""
+
+    options: Options | None = msgspec.field(name="Options", default=None)
+
+
 class RequestPoolBody(msgspec.Struct):
     """IpamDriver.RequestPool."""
 
@@ -145,6 +151,8 @@ def decode(raw: bytes, body: type[Body]) -> Body:
         return msgspec.json.decode(raw, type=body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest([str(error)]) from error
+    except RecursionError as error:
+        raise InvalidRequest(["the body is nested too deeply"]) from error
 
 
 def encode(value: object) -> bytes:
@@ -166,8 +174,7 @@ def network_request(body: CreateNetworkBody, now: datetime) -> NetworkRequest:
     has_ipv4 = _flag(options, labels.ENABLE_IPV4, True, problems)
     has_ipv6 = _flag(options, labels.ENABLE_IPV6, bool(body.ipv6_data), problems)
     is_internal = _flag(options, labels.INTERNAL, False, problems)
-    if not body.network_id:
-        problems.append("NetworkID is empty")
+    _check_id("NetworkID", body.network_id, problems)
     if problems:
         raise InvalidRequest(problems)
     driver = raw.pop(DRIVER_OPTION, DEFAULT_DRIVER)
@@ -217,8 +224,7 @@ def endpoint_request(body: CreateEndpointBody, now: datetime) -> Endpoint:
         if text
     ]
     mac = mac_text(interface.mac_address or "", problems)
-    if not body.endpoint_id:
-        problems.append("EndpointID is empty")
+    _check_id("EndpointID", body.endpoint_id, problems)
     if problems:
         raise InvalidRequest(problems)
     options = {k: v for k, v in (body.options or {}).items() if isinstance(v, str)}
@@ -256,6 +262,16 @@ def join_reply(attachment: Attachment) -> dict[str, object]:
         ],
         "DisableGatewayService": attachment.needs_no_gateway_service,
     }
+
+
+def port_texts(options: Mapping[str, Any]) -> list[str]:
+    """Return the port mappings of a sandbox as Docker writes them: "8080:80/tcp"."""
+    mappings = options.get(labels.PORT_MAP) or []
+    return [
+        f"{m.get('HostPort') or ''}:{m.get('Port')}/{_PROTOCOLS.get(m.get('Proto'), m.get('Proto'))}"
+        for m in mappings
+        if isinstance(m, dict)
+    ]
 
 
 def pool_request(body: RequestPoolBody) -> PoolRequest:
@@ -322,7 +338,14 @@ def mac_text(text: str, problems: list[str]) -> str:
     return octets.hex(":")
 
 
+_PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}  # IANA protocol numbers
 _BINARY_OPTIONS = frozenset({"com.docker.network.endpoint.macaddress"})
+
+
+def _check_id(key: str, text: str, problems: list[str]) -> None:
+    """Refuse what cannot begin a link's name; Docker's ids are hexadecimal, swarm's base 36."""
+    if not (text.isascii() and text.isalnum()):
+        problems.append(f"{key} {text!r} is not an id of letters and digits")
 
 
 def _parse(read: Any, text: str | None, problems: list[str]) -> Any:
