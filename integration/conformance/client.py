@@ -7,7 +7,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,9 @@ CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 SOCKET_INSIDE = "/run/docker/plugins/pynet.sock"
 RETRY_S = 15.0  # dockerd gives up after attempts at 0, 1, 3, 7 and 15 s
 ANSWER_S = 30.0  # dockerd itself waits for ever
+
+GRANTS = frozenset({"IpamDriver.RequestPool", "IpamDriver.RequestAddress"})
+"""What gives something each time; nothing in a repetition tells it from a second wish."""
 
 
 class Refused(Exception):
@@ -45,13 +48,21 @@ class Answer:
 
 
 class PluginClient:
-    """dockerd's connections to one plugin; each thread has its own. `calls` is what was asked."""
+    """dockerd's connections to one plugin; each thread has its own. `calls` is what was asked.
+
+    `before` and `after_sending` are told the method of each call, for tests that strike then.
+    `repeats` sends what may be repeated twice, and wants the same answer.
+    """
 
     def __init__(self, release: Release, path: Path) -> None:
         self.calls: list[str] = []
+        self.before: Callable[[str], None] = ignore
+        self.after_sending: Callable[[str], None] = ignore
+        self.repeats = False
         self._path = path
         self._host = SOCKET_INSIDE if release.names_the_socket_as_host else "plugin.moby.localhost"
         self._connections = threading.local()
+        self._all: list[http.client.HTTPConnection] = []
 
     def call(self, method: str, body: Mapping[str, object] | None, reply: type[R]) -> R:
         """Make one call; a `body` of None is sent as no body at all.
@@ -61,7 +72,11 @@ class PluginClient:
             BadReply: Go cannot read the answer.
         """
         self.calls.append(method)
-        answer = self.send(method, b"" if body is None else go_json(body))
+        self.before(method)
+        raw = b"" if body is None else go_json(body)
+        answer = self.send(method, raw)
+        if self.repeats and method not in GRANTS and self.send(method, raw) != answer:
+            raise BadReply(f"{method} answers otherwise when repeated")
         if answer.status != http.client.OK:
             raise Refused(method, answer.status, _error_text(answer.content))
         try:
@@ -100,6 +115,7 @@ class PluginClient:
         if connection is None:
             connection = http.client.HTTPConnection("localhost")
             self._connections.open = connection
+            self._all.append(connection)
         if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
             connection.close()
         if connection.sock is None:
@@ -121,12 +137,13 @@ class PluginClient:
         connection.putheader("Accept", CONTENT_TYPE)
         connection.putheader("Accept-Encoding", "gzip")
         connection.endheaders(raw or None)
+        self.after_sending(method)
         response = connection.getresponse()
         return Answer(status=response.status, content=response.read())
 
     def close(self) -> None:
-        """Close the connection of this thread."""
-        if connection := getattr(self._connections, "open", None):
+        """Close all connections; the next call opens a new one."""
+        for connection in self._all:
             connection.close()
 
 
@@ -144,3 +161,7 @@ def _error_text(content: bytes) -> str:
         return msgspec.json.decode(content, type=Reply).err or content.decode()
     except msgspec.MsgspecError:
         return content.decode(errors="replace")
+
+
+def ignore(method: str) -> None:
+    """Do nothing: the hook of most tests."""

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from integration.conformance import kernel
 from integration.conformance.dockerd import Dockerd
+from integration.conformance.plugin import Plugin
 from integration.conformance.releases import RELEASES
-from integration.conformance.specs import Subnet
-from integration.lab import Daemon, Host, Lab
+from integration.lab import Daemon, Lab
 
-NEEDS = ("root", "ip", "nsenter", "setpriv", "unshare", "bridge", "veth", "ipset", "ping")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
-    """pynet in a host, and nothing else."""
-
-    host: Host
-    pynet: Daemon
-
-    def counts(self) -> dict[str, int]:
-        """What pynet has on record."""
-        status = self.pynet.admin("GET", "/v1/status").body
-        return {what: status[what] for what in ("networks", "endpoints", "pools", "leases")}
-
-    def dockerd(self, release: str) -> Dockerd:
-        return Dockerd(RELEASES[release], self.host, self.pynet.plugin_socket)
-
-    def restart_after_kill(self) -> None:
-        self.pynet.kill()
-        self.pynet.start()
-
-    def reaches(self, address: str) -> bool:
-        argv = ["ping", "-c", "1", "-w", "2", address]
-        return self.host.run(argv, check=False).returncode == 0
+# moby libnetwork/drivers/bridge/setup_ip_forwarding.go
+DOCKERD_STARTS = """
+echo 1 > /proc/sys/net/ipv4/ip_forward
+iptables -P FORWARD DROP
+ip6tables -P FORWARD DROP
+"""
+NEEDS = (
+    "root",
+    "ip",
+    "nsenter",
+    "setpriv",
+    "unshare",
+    "bridge",
+    "veth",
+    "ipset",
+    "iptables",
+    "ping",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def plugin(lab: Lab) -> Iterator[Plugin]:
     host = lab.host()
     try:
+        host.run(["sh", "-ec", DOCKERD_STARTS])
         plugin = Plugin(host=host, pynet=Daemon(host, flags=["--docker-host", "none"]))
         plugin.pynet.start()
         yield plugin
@@ -59,11 +52,11 @@ def plugin(lab: Lab) -> Iterator[Plugin]:
 
 @pytest.fixture
 def untouched(plugin: Plugin) -> Iterator[kernel.Picture]:
-    """The kernel before the test; after it, the kernel and pynet's records must be empty again."""
-    before = kernel.look(plugin.host)
+    """The kernel before the test; after it, the kernel and pynet's records must be like before."""
+    before, counts = kernel.look(plugin.host), plugin.counts()
     yield before
     kernel.wait_until_like(plugin.host, before)
-    assert plugin.counts() == dict.fromkeys(("networks", "endpoints", "pools", "leases"), 0)
+    assert plugin.counts() == counts
 
 
 @pytest.fixture
@@ -72,7 +65,7 @@ def make_dockerd(plugin: Plugin, untouched: kernel.Picture) -> Iterator[Callable
     made: list[Dockerd] = []
 
     def make(release: str) -> Dockerd:
-        made.append(plugin.dockerd(release))
+        made.append(Dockerd(RELEASES[release], plugin.host, plugin.pynet.plugin_socket))
         return made[-1]
 
     yield make
@@ -87,6 +80,14 @@ def dockerd(request: pytest.FixtureRequest, make_dockerd: Callable[[str], Docker
     return make_dockerd(request.param)
 
 
+@pytest.fixture(params=["20.10", "29"])
+def either_dockerd(
+    request: pytest.FixtureRequest, make_dockerd: Callable[[str], Dockerd]
+) -> Dockerd:
+    """The oldest and the newest, where those between do as one of them."""
+    return make_dockerd(request.param)
+
+
 @pytest.fixture(params=["28", "29"])
 def recent_dockerd(
     request: pytest.FixtureRequest, make_dockerd: Callable[[str], Dockerd]
@@ -98,9 +99,3 @@ def recent_dockerd(
 @pytest.fixture
 def newest(make_dockerd: Callable[[str], Dockerd]) -> Dockerd:
     return make_dockerd("29")
-
-
-BLUE = Subnet(pool="10.61.0.0/24")
-GREEN = Subnet(pool="10.62.0.0/24")
-BLUE6 = Subnet(pool="fd61::/64")
-GREEN6 = Subnet(pool="fd62::/64")

@@ -94,8 +94,7 @@ class Dockerd:
 
     def run(self, name: str, *specs: EndpointSpec) -> Container:
         """`docker run`: one endpoint after the other, then the process."""
-        container = Container(name=name, sandbox=Sandbox(self._host))
-        self.containers.append(container)
+        container = self.prepare(name)
         try:
             if self.release.has_namespace_at_join:
                 container.sandbox.open()
@@ -111,8 +110,14 @@ class Dockerd:
             raise
         return container
 
+    def prepare(self, name: str) -> Container:
+        """Make a container that has no namespace yet: what it joins stays in the host's."""
+        container = Container(name=name, sandbox=Sandbox(self._host))
+        self.containers.append(container)
+        return container
+
     def connect(self, container: Container, spec: EndpointSpec) -> Endpoint:
-        """`docker network connect` of a running container."""
+        """`docker network connect`."""
         return self._attach(container, spec)
 
     def disconnect(self, container: Container, network: Network) -> None:
@@ -268,9 +273,12 @@ class Dockerd:
 
     def _route(self, container: Container) -> None:
         roles = elect(container, self.release)
-        for endpoint in container.endpoints:
-            for version in sorted(roles.get(endpoint.id, ())):
-                container.sandbox.route(version, endpoint.gateway(version), endpoint.interface)
+        gateways = [
+            (endpoint.gateway(version), endpoint.interface)
+            for endpoint in container.endpoints
+            for version in roles.get(endpoint.id, ())
+        ]
+        container.sandbox.route(gateways)
 
     def _program(self, container: Container) -> None:
         """Tell who leads out now, those first who no longer do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from integration.conformance.replies import IPInterface
@@ -14,11 +14,16 @@ FOLDER = "/var/run/docker/netns"
 
 _OPEN = 'mkdir -p "${1%/*}"; touch "$1"; unshare --net="$1" ip link set lo up'
 _CLOSE = 'umount "$1"; rm "$1"'
-_TAKE = 'ip link set dev "$2" netns "$1"; exec nsenter --net="$1" sh -e'
-_GIVE_BACK = """
-nsenter --net="$1" ip link set dev "$2" down
-nsenter --net="$1" ip link set dev "$2" name "$3" netns /proc/1/ns/net
+# The switch is set under the old name, before the link is up and before it has addresses.
+_TAKE = """
+ip link set dev "$2" netns "$1"
+exec nsenter --net="$1" sh -ec '
+    switch=/proc/sys/net/ipv6/conf/$1/disable_ipv6
+    if [ "$2" ]; then echo "$2" > "$switch"; fi
+    exec ip -batch -
+' sh "$2" "$3"
 """
+_BATCH = 'exec nsenter --net="$1" ip -batch -'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +63,24 @@ class Sandbox:
         """
         numbered = (f"{furniture.prefix}{n}" for n in range(len(self._names) + 1))
         name = next(name for name in numbered if name not in self._names)
-        self._sh(_TAKE, link, stdin="\n".join(_furnish(link, name, furniture)))
+        lines = _furnish(link, name, furniture)
+        self._sh(_TAKE, link, _ipv6_switch(furniture), stdin="\n".join(lines))
         self._names.add(name)
         return name
 
     def give_back(self, name: str, link: str) -> None:
         """Move a link out, down and under its old name. What is gone is gone: dockerd warns."""
         if self.is_open:
-            self._sh(_GIVE_BACK, name, link)
+            down = f"link set dev {name} down"
+            out = f"link set dev {name} name {link} netns /proc/1/ns/net"
+            self._sh(_BATCH, stdin=f"{down}\n{out}\n")
         self._names.discard(name)
 
-    def route(self, version: int, gateway: str, name: str) -> None:
-        """Make `gateway` the default route; it must be reached on the link called `name`."""
-        self.run(["ip", f"-{version}", "route", "replace", "default", "via", gateway, "dev", name])
+    def route(self, gateways: Sequence[tuple[str, str]]) -> None:
+        """Make each (gateway, link) the default route of its family; it must be on that link."""
+        lines = [f"route replace default via {via} dev {name}" for via, name in gateways]
+        if lines:
+            self._sh(_BATCH, stdin="\n".join(lines))
 
     def run(self, argv: Sequence[str], *, check: bool = True) -> Completed:
         return self._host.run(["nsenter", f"--net={self.key}", *argv], check=check)
@@ -83,15 +93,18 @@ class Sandbox:
         self._host.run(["sh", "-ec", script, "sh", self.key, *words], stdin=stdin)
 
 
-def _furnish(link: str, name: str, furniture: Furniture) -> list[str]:
-    lines = [f"ip link set dev {link} down", f"ip link set dev {link} name {name}"]
+def _ipv6_switch(furniture: Furniture) -> str:
+    """Return the value for disable_ipv6, empty to leave it."""
+    if any(address.version == 6 for address in furniture.addresses):
+        return "0"
+    return "1" if furniture.disables_ipv6 else ""
+
+
+def _furnish(link: str, name: str, furniture: Furniture) -> Iterator[str]:
+    yield f"link set dev {link} down"
+    yield f"link set dev {link} name {name}"
     if furniture.mac:
-        lines.append(f"ip link set dev {name} address {furniture.mac}")
-    has_ipv6 = any(address.version == 6 for address in furniture.addresses)
-    if has_ipv6 or furniture.disables_ipv6:
-        switch = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
-        lines.append(f"echo {int(not has_ipv6)} > {switch}")
+        yield f"link set dev {name} address {furniture.mac}"
     for address in furniture.addresses:
-        nodad = " nodad" * (address.version == 6)
-        lines.append(f"ip addr add {address} dev {name}{nodad}")
-    return [*lines, f"ip link set dev {name} up"]
+        yield f"address add {address} dev {name}" + " nodad" * (address.version == 6)
+    yield f"link set dev {name} up"

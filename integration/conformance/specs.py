@@ -41,3 +41,9 @@ class EndpointSpec:
     ip6: str = ""
     mac: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+BLUE = Subnet(pool="10.61.0.0/24")
+GREEN = Subnet(pool="10.62.0.0/24")
+BLUE6 = Subnet(pool="fd61::/64")
+GREEN6 = Subnet(pool="fd62::/64")
