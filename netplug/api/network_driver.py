@@ -33,7 +33,7 @@ class NetworkDriverApi:
             "DeleteEndpoint": self.delete_endpoint,
             "Join": self.join,
             "Leave": self.leave,
-            "ProgramExternalConnectivity": self.nothing,
+            "ProgramExternalConnectivity": self.program_external_connectivity,
             "RevokeExternalConnectivity": self.nothing,
             "DiscoverNew": self.nothing,
             "DiscoverDelete": self.nothing,
@@ -97,6 +97,13 @@ class NetworkDriverApi:
         """Note that the sandbox goes; an endpoint that never joined succeeds."""
         body = wire.decode(raw, wire.EndpointBody)
         await self.endpoints.leave(EndpointId(body.endpoint_id))
+        return {}
+
+    async def program_external_connectivity(self, raw: bytes) -> object:
+        """Say in the log that ports are asked for: this version does not publish them."""
+        body = wire.decode(raw, wire.ProgramBody)
+        if asked := wire.port_texts(body.options or {}):
+            self.endpoints.warn_unpublished(EndpointId(body.endpoint_id), asked)
         return {}
 
     async def nothing(self, raw: bytes) -> object:

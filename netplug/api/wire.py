@@ -268,7 +268,7 @@ def port_texts(options: Mapping[str, Any]) -> list[str]:
     """Return the port mappings of a sandbox as Docker writes them: "8080:80/tcp"."""
     mappings = options.get(labels.PORT_MAP) or []
     return [
-        f"{m.get('HostPort') or ''}:{m.get('Port')}/{_PROTOCOLS.get(m.get('Proto'), m.get('Proto'))}"
+        f"{m.get('HostPort') or ''}:{m.get('Port')}/{_PROTOCOLS.get(m.get('Proto', 0), '?')}"
         for m in mappings
         if isinstance(m, dict)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,10 @@ from netplug.errors import Conflict, NotFound
 from netplug.model import Endpoint, EndpointId, IPInterface, Lease, Network, NetworkId
 from netplug.service.converge import converge, dismantle
 from netplug.service.networks import Networks
+
+log = logging.getLogger(__name__)
+
+_SHOWN_PORTS = 10  # in one line of the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,17 @@ class Endpoints:
                 network=endpoint.network_id,
                 endpoint=endpoint.id,
             )
+
+    def warn_unpublished(self, endpoint_id: EndpointId, ports: Sequence[str]) -> None:
+        """Tell that ports are not published, which the container's user believes they are."""
+        endpoint = self.networks.state.view.endpoints.get(endpoint_id)
+        log.warning(
+            "ports are not published: this version of pynet does not do that",
+            extra={
+                "endpoint": endpoint.label if endpoint else endpoint_id[:12],
+                "ports": ", ".join(ports[:_SHOWN_PORTS]),
+            },
+        )
 
     async def delete(self, endpoint_id: EndpointId, leases: Sequence[Lease] = ()) -> None:
         """Remove an endpoint, and `leases` with it; an unknown id succeeds.

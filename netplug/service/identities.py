@@ -55,15 +55,16 @@ class Identities:
         """Remove what the engine did not know at the last update and does not know now.
 
         Pools and leases have no name that the engine knows. They go when nobody used them at the
-        last sweep and nobody does now.
+        last sweep and nobody does now; without an engine too, since an attachment can be cut off.
 
         Raises:
             EngineUnreachable: it did not answer; nothing is removed.
         """
-        if self.engine is None or self._snapshot is None:
-            return
-        await self._sweep_records(self.engine, self._snapshot)
-        await self._sweep_addresses(self.engine)
+        if self.engine is not None:
+            if self._snapshot is None:
+                return
+            await self._sweep_records(self.engine, self._snapshot)
+        await self._sweep_addresses()
 
     async def _sweep_records(self, engine: Engine, snapshot: EngineSnapshot) -> None:
         if not self._forgotten(snapshot):
@@ -81,11 +82,11 @@ class Identities:
                 self._tell(network)
                 await self.endpoints.networks.delete(network.id)
 
-    async def _sweep_addresses(self, engine: Engine) -> None:
+    async def _sweep_addresses(self) -> None:
         suspects, self._suspects = self._suspects, self._unused()
         if not suspects & self._suspects:
             return
-        subnets = await engine.subnets()
+        subnets = await self.engine.subnets() if self.engine else frozenset()
         for record in suspects & self._unused():
             if isinstance(record, Lease):
                 self._tell_unused(f"{record.address} of {record.pool_id}")
@@ -128,7 +129,7 @@ class Identities:
     def _forgotten(self, snapshot: EngineSnapshot) -> set[str]:
         """Return the ids of Docker's networks and endpoints, old enough, that it does not know."""
         view = self.endpoints.networks.state.view
-        limit = self.clock.now() - GRACE
+        limit = min(self.clock.now() - GRACE, snapshot.listed_at)
         found: set[str] = set()
         for endpoint in view.endpoints.values():
             network = snapshot.networks.get(endpoint.network_id)
