@@ -11,7 +11,13 @@ from itertools import count
 
 from drivers.bridge import BridgeDriver
 from ipam.plugin import PoolIpam
-from netplug.contract.engine import EngineEvent, EngineInfo, EngineNetwork
+from netplug.contract.engine import (
+    EngineEndpoint,
+    EngineEvent,
+    EngineInfo,
+    EngineNetwork,
+    EngineSnapshot,
+)
 from netplug.contract.store import Batch
 from netplug.errors import EngineUnreachable, StoreUnavailable
 from netplug.kernel.memory import Hook, MemoryKernel
@@ -21,6 +27,7 @@ from netplug.model import (
     IPNetwork,
     Network,
     NetworkId,
+    Origin,
     Subnet,
 )
 from netplug.plan.objects import Firewall, KernelObject, Sysctl
@@ -82,7 +89,12 @@ class CannedEngine:
     asked: int = 0
 
     async def info(self) -> EngineInfo:
-        return EngineInfo(id="engine-1", version="29.0.3", api_version="1.52")
+        return self.snapshot(NOON).info
+
+    def snapshot(self, now: datetime, engine_id: str = "engine-1") -> EngineSnapshot:
+        """What the watcher would tell now."""
+        info = EngineInfo(id=engine_id, version="29.0.3", api_version="1.52")
+        return EngineSnapshot(info=info, networks=dict(self.listed), listed_at=now)
 
     async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
         self.asked += 1
@@ -224,6 +236,22 @@ def refuse_commits(*numbers: int) -> Hook:
             raise StoreUnavailable("in memory", "the test says so")
 
     return hook
+
+
+def known_to_engine(world: World, *, engine_id: str = "engine-1") -> EngineSnapshot:
+    """Let the engine list all of Docker's that is here, and return what the watcher would tell."""
+    view = world.state.view
+    world.engine.listed = {
+        n.id: EngineNetwork(
+            id=n.id,
+            name=n.name,
+            driver="pynet",
+            endpoints={e.id: EngineEndpoint(id=e.id, name=e.name) for e in view.endpoints_of(n.id)},
+        )
+        for n in view.networks.values()
+        if n.origin is Origin.DOCKER
+    }
+    return world.engine.snapshot(world.clock.now(), engine_id)
 
 
 def messages(world: World) -> list[str]:

@@ -1,0 +1,268 @@
+"""Reconciliation: what differs is mended, what cannot be is told, strangers are left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+import pytest
+
+from netplug.kernel.memory import fail_at
+from netplug.model import HostFacts, Network, NetworkState
+from netplug.plan.diff import Change, Create, Delete
+from netplug.plan.objects import (
+    Address,
+    Bridge,
+    Firewall,
+    Foreign,
+    KernelObject,
+    LocalSubnet,
+    Sysctl,
+    Veth,
+)
+from netplug.plan.text import step_text
+from tests.service.world import World, endpoint, joined, messages, network, nothing_happens
+
+WEB = network(1, "10.1.0.1/24", "fd01::1/64")
+BRIDGE = Bridge(name="py-100000000000")
+
+
+@pytest.fixture
+async def web(world: World) -> Network:
+    return await world.networks.create(WEB)
+
+
+async def test_run_where_nothing_differs_takes_no_step(world: World, web: Network) -> None:
+    report = await world.reconciler.run()
+
+    assert (report.steps, report.problems) == ((), ())
+    assert world.reconciler.last == report
+    assert report.at == world.clock.now()
+
+
+@pytest.mark.parametrize("kind", [Bridge, Firewall])
+async def test_run_mends_what_somebody_removed(
+    world: World, web: Network, kind: type[KernelObject]
+) -> None:
+    before = world.kernel.objects
+    (victim,) = (o for o in before if isinstance(o, kind))
+    await world.kernel.apply(Delete(victim))
+
+    report = await world.reconciler.run()
+
+    assert report.steps
+    assert world.kernel.objects == before
+    assert messages(world)[-1].startswith(f"{len(report.steps)} differences mended: create")
+
+
+async def test_run_mends_what_somebody_changed(world: World, web: Network) -> None:
+    before = world.kernel.objects
+    (bridge,) = (o for o in before if isinstance(o, Bridge))
+    await world.kernel.apply(
+        Change(replace(bridge, mtu_bytes=1300), bridge, frozenset({"mtu_bytes"}))
+    )
+    await world.kernel.apply(Create(Sysctl(name="net/ipv6/conf/all/forwarding", value="0")))
+
+    report = await world.reconciler.run()
+
+    assert [step_text(step) for step in report.steps] == [
+        "change sysctl net/ipv6/conf/all/forwarding: value 0 -> 1",
+        "change bridge py-100000000000: mtu_bytes 1300 -> 1500",
+    ]
+    assert world.kernel.objects == before
+
+
+async def test_run_removes_what_carries_our_mark_and_nobody_wants(
+    world: World, web: Network
+) -> None:
+    before = world.kernel.objects
+    subnet = network(9).subnets[0]
+    orphans = (
+        Bridge(name="py-orphan"),
+        Address(link="py-orphan", address=subnet.gateway),  # type: ignore[arg-type]
+        LocalSubnet(subnet=subnet.pool, link="py-orphan"),
+        Veth(name="pyvorphan", peer="pyporphan", bridge="py-orphan"),
+    )
+    for orphan in orphans:
+        await world.kernel.apply(Create(orphan))
+
+    report = await world.reconciler.run()
+
+    assert len(report.steps) == len(orphans)
+    assert world.kernel.objects == before
+
+
+async def test_run_of_many_differences_tells_the_first_few(world: World, web: Network) -> None:
+    for number in range(7):
+        await world.kernel.apply(Create(Bridge(name=f"py-{number}")))
+
+    await world.reconciler.run()
+
+    assert messages(world)[-1].startswith("7 differences mended: delete bridge py-6; ")
+    assert messages(world)[-1].endswith("; …")
+
+
+async def test_run_goes_on_past_a_refusal_and_names_it(world: World, web: Network) -> None:
+    for number in range(3):
+        await world.kernel.apply(Create(Bridge(name=f"py-{number}")))
+    world.kernel.before_step = fail_at(1)
+
+    report = await world.reconciler.run()
+
+    assert len(report.steps) == 2
+    assert len(report.problems) == 1
+    world.kernel.before_step = nothing_happens
+    assert len((await world.reconciler.run()).steps) == 1
+
+
+async def test_run_leaves_a_stranger_of_a_wanted_name_and_mends_the_rest(
+    world: World, web: Network
+) -> None:
+    other = await world.networks.create(network(2))
+    await world.kernel.apply(Delete(BRIDGE))
+    await world.kernel.apply(Delete(Bridge(name=f"py-{other.short_id}")))
+    stranger = Foreign(key=BRIDGE.key, description="a macvlan link")
+    world.kernel.foreign[stranger.key] = stranger
+
+    report = await world.reconciler.run()
+
+    assert "link py-100000000000 exists and is not pynet's (a macvlan link)" in report.problems
+    assert Bridge(name=f"py-{other.short_id}").key in {o.key for o in world.built}
+    assert BRIDGE.key not in {o.key for o in world.built}
+
+
+async def test_run_tells_a_problem_once_for_as_long_as_it_lasts(
+    world: World, web: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = Foreign(key=BRIDGE.key, description="a macvlan link")
+    await world.kernel.apply(Delete(BRIDGE))
+    world.kernel.foreign[stranger.key] = stranger
+    caplog.set_level(logging.WARNING)
+
+    await world.reconciler.run()
+    told = len(caplog.records)
+    await world.reconciler.run()
+
+    assert told
+    assert len(caplog.records) == told
+
+
+async def test_run_with_other_facts_asks_for_another_firewall(world: World, web: Network) -> None:
+    world.kernel.host = HostFacts(filters_bridged=True)
+
+    await world.reconciler.run()
+
+    assert Firewall(has_ipv6=True, filters_bridged=True) in world.kernel.objects
+
+
+async def test_run_after_the_last_network_takes_the_firewall_away(
+    world: World, web: Network
+) -> None:
+    await world.networks.delete(web.id)
+    assert not (await world.reconciler.verify()).differences
+
+    await world.reconciler.run()
+
+    assert not [o for o in world.kernel.objects if not isinstance(o, Sysctl)]
+
+
+async def test_tidy_with_networks_left_does_nothing(world: World, web: Network) -> None:
+    before = world.kernel.objects
+
+    await world.reconciler.tidy()
+
+    assert world.kernel.objects == before
+
+
+async def test_tidy_without_networks_takes_everything_away(world: World, web: Network) -> None:
+    await world.networks.delete(web.id)
+
+    await world.reconciler.tidy()
+
+    assert not [o for o in world.kernel.objects if not isinstance(o, Sysctl)]
+
+
+async def test_run_while_networks_come_and_go_disturbs_nobody(world: World) -> None:
+    async def come_and_go(number: int) -> None:
+        made = await world.networks.create(network(number))
+        await joined(world, made, number + 1)
+        if number % 2:
+            await world.networks.delete(made.id)
+
+    await asyncio.gather(
+        *(come_and_go(number) for number in range(1, 17)),
+        *(world.reconciler.run() for _ in range(16)),
+    )
+
+    assert len(world.state.view.networks) == 8
+    assert not (await world.reconciler.verify()).differences
+
+
+async def test_recover_drops_a_network_that_was_never_acknowledged(world: World) -> None:
+    await world.state.commit(puts=(replace(WEB, state=NetworkState.PENDING),))
+    await world.kernel.apply(Create(BRIDGE))
+
+    after = await world.restarted()
+
+    assert after.state.view.networks == {}
+    assert after.built == frozenset()
+
+
+async def test_recover_builds_everything_after_a_reboot(world: World, web: Network) -> None:
+    filled = await world.endpoints.create(replace(endpoint(web), interface="eth0"))
+    await world.endpoints.join(web.id, filled.id, "/run/netns/a", is_lent=False)
+    built = world.built
+    for obj in built:
+        if isinstance(obj, Veth | Bridge):
+            await world.kernel.apply(Delete(obj))
+
+    after = await world.restarted()
+
+    assert after.built == built
+
+
+async def test_lent_link_that_is_gone_is_reported_and_not_made_again(
+    world: World, web: Network
+) -> None:
+    lent = await joined(world, web)
+    await world.kernel.apply(Delete(Veth(name="pyv200000000000")))
+
+    report = await world.reconciler.run()
+
+    verdict = await world.reconciler.verify()
+    assert report.steps == ()
+    assert verdict.differences == ("veth pyv200000000000 is gone; its container must be restarted",)
+    assert lent.is_lent
+
+
+async def test_verify_names_differences_and_strangers_and_changes_nothing(
+    world: World, web: Network
+) -> None:
+    await world.kernel.apply(Delete(BRIDGE))
+    await world.kernel.apply(Create(Bridge(name="py-orphan")))
+    stranger = Foreign(key=BRIDGE.key, description="a macvlan link")
+    world.kernel.foreign[stranger.key] = stranger
+    objects = world.kernel.objects
+
+    verdict = await world.reconciler.verify()
+
+    assert verdict.foreign == ("link py-100000000000 exists and is not pynet's (a macvlan link)",)
+    assert "bridge py-orphan is ours and not wanted" in verdict.differences
+    assert "address 10.1.0.1/24 on py-100000000000 is missing" in verdict.differences
+    assert world.kernel.objects == objects
+
+
+async def test_verify_counts_what_it_compared(world: World, web: Network) -> None:
+    assert (await world.reconciler.verify()).checked == len(
+        world.networks.objects_of(web, world.state.view)
+    )
+
+
+async def test_plan_is_what_run_then_does(world: World, web: Network) -> None:
+    await world.kernel.apply(Delete(BRIDGE))
+
+    plan = await world.reconciler.plan()
+    report = await world.reconciler.run()
+
+    assert plan.steps == report.steps != ()
