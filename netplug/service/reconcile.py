@@ -8,7 +8,7 @@ from datetime import datetime
 
 from netplug.clock import Clock
 from netplug.errors import PynetError
-from netplug.model import NetworkState
+from netplug.model import NetworkState, Origin
 from netplug.plan.diff import Delete, Plan, Step, diff
 from netplug.plan.objects import Foreign, KernelObject, Key
 from netplug.plan.order import is_shared
@@ -52,12 +52,16 @@ class Reconciler:
     async def recover(self) -> Report:
         """Finish or undo what a crash interrupted, then reconcile. For start-up only.
 
-        A network that was still pending was never acknowledged: it is dropped.
+        A network that was still pending was never acknowledged, nor was an attachment of ours that
+        did not join: both are dropped.
         """
         state = self.networks.state
         pending = [n for n in state.view.networks.values() if n.state is NetworkState.PENDING]
-        if pending:
-            await state.commit(drops=pending)
+        apart = [
+            e for e in state.view.endpoints.values() if e.origin is Origin.PYNET and not e.sandbox
+        ]
+        if pending or apart:
+            await state.commit(drops=(*pending, *apart))
         return await self.run()
 
     async def run(self) -> Report:
