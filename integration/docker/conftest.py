@@ -27,7 +27,7 @@ PING_EVERY_S = 0.02
 # it missing twice.
 FORGOTTEN_DEADLINE_S = 75.0
 
-OUR_LINK = re.compile(r"py[-vp]")
+OUR_LINK = re.compile(r"py[-vp]|br-")
 NOT_FOREIGN = re.compile(r"PYNET|DOCKER|docker|172\.17\.")
 
 
