@@ -16,7 +16,8 @@ from aiohttp import web
 
 from netplug import __version__
 from netplug import log as logs
-from netplug.api.admin import Services, admin_app
+from netplug.api.admin import admin_app
+from netplug.api.admin_wire import Services
 from netplug.api.app import Methods, Readiness, plugin_app
 from netplug.api.sockets import claim_namespace, listen
 from netplug.errors import Conflict, EngineUnreachable, PynetError

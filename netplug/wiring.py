@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from drivers.bridge import BridgeDriver
 from ipam.plugin import PoolIpam
-from netplug.api.admin import Services
+from netplug.api.admin_wire import Services
 from netplug.api.app import Methods
 from netplug.api.ipam_driver import IpamDriverApi
 from netplug.api.network_driver import NetworkDriverApi
