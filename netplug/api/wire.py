@@ -100,6 +100,14 @@ class JoinBody(EndpointBody):
     options: Options | None = msgspec.field(name="Options", default=None)
 
 
+class PortBinding(msgspec.Struct, rename="pascal"):
+    """One published port; `host_port` 0 leaves the choice to the driver."""
+
+    proto: int = 0
+    port: int = 0
+    host_port: int = 0
+
+
 class ProgramBody(EndpointBody):
     """NetworkDriver.ProgramExternalConnectivity."""
 
@@ -265,13 +273,16 @@ def join_reply(attachment: Attachment) -> dict[str, object]:
 
 
 def port_texts(options: Mapping[str, Any]) -> list[str]:
-    """Return the port mappings of a sandbox as Docker writes them: "8080:80/tcp"."""
-    mappings = options.get(labels.PORT_MAP) or []
-    return [
-        f"{m.get('HostPort') or ''}:{m.get('Port')}/{_PROTOCOLS.get(m.get('Proto', 0), '?')}"
-        for m in mappings
-        if isinstance(m, dict)
-    ]
+    """Return the port mappings of a sandbox as Docker writes them: "8080:80/tcp".
+
+    Raises:
+        InvalidRequest: they are no port mappings.
+    """
+    try:
+        bindings = msgspec.convert(options.get(labels.PORT_MAP) or [], list[PortBinding])
+    except msgspec.ValidationError as error:
+        raise InvalidRequest([f"{labels.PORT_MAP}: {error}"]) from error
+    return [f"{b.host_port or ''}:{b.port}/{_PROTOCOLS.get(b.proto, '?')}" for b in bindings]
 
 
 def pool_request(body: RequestPoolBody) -> PoolRequest:
