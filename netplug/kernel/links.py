@@ -1,5 +1,7 @@
 """Links and their addresses: bridges and veth pairs, looked up by name, made in one message each.
 
+What a container's start and stop need goes through `rtnl`; dumps and routes through pyroute2.
+
 A veth pair is created by one netlink message that also puts it on its bridge, in its device group
 and gives the other end its address and MTU. The alias takes a second message; a link with our
 group and no alias is therefore ours as well (a crash came in between), and a link with our group
@@ -19,7 +21,7 @@ from pyroute2 import AsyncIPRoute, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netplug.errors import KernelRefused
-from netplug.kernel import switches
+from netplug.kernel import rtnl, switches
 from netplug.model import IPAddress
 from netplug.plan.objects import (
     GROUP_BASE,
@@ -32,7 +34,6 @@ from netplug.plan.objects import (
     Veth,
 )
 
-_IFA_F_NODAD = 0x02  # linux/if_addr.h: no duplicate address detection, usable at once
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENXIO})
 _DOOMED_GROUP = GROUP_BASE | LinkPolicy.DOOMED
 
@@ -42,37 +43,35 @@ LinkObject = Bridge | Veth
 
 
 class Links:
-    """The links of one network namespace, over one netlink socket."""
+    """The links of one network namespace, over two netlink sockets."""
 
     def __init__(self, instance: str) -> None:
         self._alias = f"pynet {instance}"
         self._ip = AsyncIPRoute(ext_ack=True)
+        self._rtnl = rtnl.Rtnl()
 
     async def open(self) -> None:
-        """Open the netlink socket in the caller's network namespace."""
+        """Open the netlink sockets in the caller's network namespace."""
+        self._rtnl.open()
         await self._ip.setup_endpoint()
 
     async def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink sockets."""
+        self._rtnl.close()
         self._ip.close()
 
     async def look(self, name: str) -> LinkObject | Foreign | None:
         """Return the link called `name`; `None` if there is none or it is on its way out."""
-        index = index_of(name)
-        if not index:
-            return None
         try:
-            found = await self._ip.link("get", index=index)
+            found = self._rtnl.link(name)
         except NetlinkError as error:
-            if error.code in _GONE:
-                return None
             raise refused(f"look up link {name}", error) from error
-        return self._parsed(found[0]) if found else None
+        return self._read(found) if found else None
 
     async def all(self) -> list[LinkObject | Foreign]:
         """Return every bridge and veth; those that are not ours as `Foreign`."""
-        messages = [message async for message in self._dump("link")]
-        return [link for link in map(self._parsed, messages) if link is not None]
+        found = [_link_of(message) async for message in self._dump("link")]
+        return [link for link in map(self._read, found) if link is not None]
 
     async def addresses_of(self, links: Collection[str]) -> frozenset[Address]:
         """Return the addresses of `links` other than link-local IPv6; of one, without a dump."""
@@ -109,27 +108,27 @@ class Links:
         """
         match link:
             case Bridge():
-                await self._make_bridge(link)
+                self._make_bridge(link)
             case Veth():
-                await self._make_veth(link)
+                self._make_veth(link)
 
     async def change(self, link: LinkObject, differing: frozenset[str]) -> None:
         """Give an existing link the values of its `differing` fields."""
         if "mtu_bytes" in differing:
-            await self._set(link.name, mtu=link.mtu_bytes)
+            self._set(link.name, mtu=link.mtu_bytes)
         match link:
             case Bridge():
-                await self._change_bridge(link, differing)
+                self._change_bridge(link, differing)
             case Veth(bridge=bridge, is_isolated=is_isolated):
                 if "bridge" in differing and bridge:
-                    await self._set(link.name, master=self._index(bridge))
+                    self._set(link.name, master=self._index(bridge))
                 if differing & {"bridge", "is_isolated"}:
-                    await self._isolate(link.name, is_on=bool(is_isolated))
+                    self._set(link.name, is_isolated=bool(is_isolated))
 
     async def doom(self, name: str) -> None:
         """Mark a link for `remove_doomed`; one that is gone is passed over."""
         if index_of(name):
-            await self._set(name, group=_DOOMED_GROUP)
+            self._set(name, group=_DOOMED_GROUP)
 
     async def remove_doomed(self) -> None:
         """Remove every marked link in one request, which costs one grace period for all.
@@ -146,13 +145,7 @@ class Links:
     async def add_address(self, address: Address) -> None:
         """Add an address; one that is there already is fine."""
         try:
-            await self._ip.addr(
-                "add",
-                index=self._index(address.link),
-                address=str(address.address.ip),
-                prefixlen=address.address.network.prefixlen,
-                **({"flags": _IFA_F_NODAD} if address.address.version == 6 else {}),
-            )
+            self._rtnl.add_address(self._index(address.link), address.address)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise refused(f"add address {address.key}", error) from error
@@ -163,69 +156,59 @@ class Links:
         if not index:
             return
         try:
-            await self._ip.addr(
-                "del",
-                index=index,
-                address=str(address.address.ip),
-                prefixlen=address.address.network.prefixlen,
-            )
+            self._rtnl.remove_address(index, address.address)
         except NetlinkError as error:
             if error.code not in _GONE:
                 raise refused(f"remove address {address.key}", error) from error
 
-    async def _make_bridge(self, bridge: Bridge) -> None:
-        await self._add(
-            bridge.name,
-            kind="bridge",
-            group=GROUP_BASE | (bridge.policy or LinkPolicy.NONE),
-            **_present(address=bridge.mac, mtu=bridge.mtu_bytes),
+    def _make_bridge(self, bridge: Bridge) -> None:
+        self._add(
+            rtnl.Link(
+                name=bridge.name,
+                kind="bridge",
+                group=GROUP_BASE | (bridge.policy or LinkPolicy.NONE),
+                address=bridge.mac,
+                mtu=bridge.mtu_bytes,
+            )
         )
         _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
-        await self._set(bridge.name, state="up", ifalias=self._alias)
+        self._set(bridge.name, is_up=True, alias=self._alias)
 
-    async def _change_bridge(self, bridge: Bridge, differing: frozenset[str]) -> None:
+    def _change_bridge(self, bridge: Bridge, differing: frozenset[str]) -> None:
         if "mac" in differing:
-            await self._set(bridge.name, address=bridge.mac)
+            self._set(bridge.name, address=bridge.mac)
         if "policy" in differing and bridge.policy is not None:
-            await self._set(bridge.name, group=GROUP_BASE | bridge.policy)
+            self._set(bridge.name, group=GROUP_BASE | bridge.policy)
         if "has_ipv6" in differing:
             _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
 
-    async def _make_veth(self, veth: Veth) -> None:
-        peer = _present(ifname=veth.peer, address=veth.peer_mac, mtu=veth.mtu_bytes)
-        await self._add(
-            veth.name,
-            kind="veth",
-            group=GROUP_BASE | LinkPolicy.PORT,
-            peer=peer,
-            **_present(mtu=veth.mtu_bytes),
-            **({"master": self._index(veth.bridge)} if veth.bridge else {}),
+    def _make_veth(self, veth: Veth) -> None:
+        self._add(
+            rtnl.Link(
+                name=veth.name,
+                kind="veth",
+                group=GROUP_BASE | LinkPolicy.PORT,
+                mtu=veth.mtu_bytes,
+                master=self._index(veth.bridge) if veth.bridge else None,
+                peer=rtnl.Link(name=veth.peer, address=veth.peer_mac, mtu=veth.mtu_bytes),
+            )
         )
         _silence_ipv6(veth.name)
-        if veth.is_isolated:
-            await self._isolate(veth.name, is_on=True)
-        await self._set(veth.name, state="up", ifalias=self._alias)
+        isolation = {"is_isolated": True} if veth.is_isolated else {}
+        self._set(veth.name, is_up=True, alias=self._alias, **isolation)
 
-    async def _add(self, name: str, **attributes: Any) -> None:
+    def _add(self, link: rtnl.Link) -> None:
         try:
-            await self._ip.link("add", ifname=name, **attributes)
+            self._rtnl.add_link(link)
         except NetlinkError as error:
-            raise refused(f"create {attributes['kind']} {name}", error) from error
+            raise refused(f"create {link.kind} {link.name}", error) from error
 
-    async def _set(self, name: str, **attributes: Any) -> None:
+    def _set(self, name: str, **fields: Any) -> None:
         try:
-            await self._ip.link("set", index=self._index(name), **attributes)
+            self._rtnl.set_link(rtnl.Link(name=name, **fields))
         except NetlinkError as error:
-            what = ", ".join(f"{key} {value}" for key, value in attributes.items())
+            what = ", ".join(f"{key} {value}" for key, value in fields.items())
             raise refused(f"set {what} on link {name}", error) from error
-
-    async def _isolate(self, name: str, *, is_on: bool) -> None:
-        try:
-            await self._ip.link(
-                "set", index=self._index(name), kind="bridge_slave", isolated=int(is_on)
-            )
-        except NetlinkError as error:
-            raise refused(f"isolate bridge port {name}", error) from error
 
     async def _dump(self, what: str, **match: Any) -> AsyncIterator[Any]:
         try:
@@ -239,30 +222,26 @@ class Links:
             return index
         raise KernelRefused(f"use link {name}", "there is no such link", errno.ENODEV)
 
-    def _parsed(self, message: Any) -> LinkObject | Foreign | None:
-        name: str = message.get("IFLA_IFNAME")
-        info = message.get("IFLA_LINKINFO")
-        kind = info.get("IFLA_INFO_KIND") if info else None
-        group = message.get("IFLA_GROUP") or 0
+    def _read(self, link: rtnl.Link) -> LinkObject | Foreign | None:
+        name, group = link.name or "", link.group or 0
         if group == _DOOMED_GROUP:
             return None
-        if group & GROUP_MASK != GROUP_BASE or not self._is_ours(message.get("IFLA_IFALIAS")):
-            return Foreign(key=Key("link", name), description=f"a {kind or 'physical'} link")
-        policy = LinkPolicy(group & ~GROUP_MASK)
-        if kind == "bridge":
+        if group & GROUP_MASK != GROUP_BASE or not self._is_ours(link.alias):
+            kind = link.kind or "physical"
+            return Foreign(key=Key("link", name), description=f"a {kind} link")
+        if link.kind == "bridge":
             return Bridge(
                 name=name,
-                mac=message.get("IFLA_ADDRESS"),
-                mtu_bytes=message.get("IFLA_MTU"),
-                policy=policy,
+                mac=link.address,
+                mtu_bytes=link.mtu,
+                policy=LinkPolicy(group & ~GROUP_MASK),
                 has_ipv6=switches.has_ipv6_on(name),
             )
-        slave = info.get("IFLA_INFO_SLAVE_DATA") if info else None
         return Veth(
             name=name,
-            mtu_bytes=message.get("IFLA_MTU"),
-            bridge=name_of(message.get("IFLA_MASTER")),
-            is_isolated=bool(slave.get("IFLA_BRPORT_ISOLATED")) if slave else False,
+            mtu_bytes=link.mtu,
+            bridge=name_of(link.master),
+            is_isolated=bool(link.is_isolated),
         )
 
     def _is_ours(self, alias: str | None) -> bool:
@@ -309,5 +288,17 @@ def _silence_ipv6(port: str) -> None:
         switches.write(name, "1")
 
 
-def _present(**attributes: Any) -> dict[str, Any]:
-    return {key: value for key, value in attributes.items() if value is not None}
+def _link_of(message: Any) -> rtnl.Link:
+    """Return the link of one message of a dump."""
+    info = message.get("IFLA_LINKINFO")
+    port = info.get("IFLA_INFO_SLAVE_DATA") if info else None
+    return rtnl.Link(
+        name=message.get("IFLA_IFNAME"),
+        kind=info.get("IFLA_INFO_KIND") if info else None,
+        group=message.get("IFLA_GROUP"),
+        mtu=message.get("IFLA_MTU"),
+        address=message.get("IFLA_ADDRESS"),
+        master=message.get("IFLA_MASTER"),
+        alias=message.get("IFLA_IFALIAS"),
+        is_isolated=bool(port.get("IFLA_BRPORT_ISOLATED")) if port else None,
+    )
