@@ -1,0 +1,468 @@
+"""The plugin socket as dockerd sees it: what is answered, when, and with which status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from netplug.api.app import Methods, Readiness, plugin_app
+from netplug.api.middleware import BODY_LIMIT_BYTES
+from netplug.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidOptions,
+    KernelRefused,
+    NotFound,
+    PoolExhausted,
+    PynetError,
+    StoreUnavailable,
+    Unsupported,
+)
+from netplug.kernel.memory import fail_at
+from tests.api.conftest import Client, Reply, served
+from tests.service.world import World
+
+NETWORK, ENDPOINT = "4e1c0f2a9b77" + "0" * 52, "77b9a2f0c1e4" + "0" * 52
+SANDBOX = "/var/run/docker/netns/4e1c0f2a9b77"
+CREATE = {
+    "NetworkID": NETWORK,
+    "Options": {"com.docker.network.generic": {}},
+    "IPv4Data": [
+        {"AddressSpace": "pynet-local", "Pool": "10.44.0.0/24", "Gateway": "10.44.0.1/24"}
+    ],
+    "IPv6Data": [],
+}
+IDS = {"NetworkID": NETWORK, "EndpointID": ENDPOINT}
+TINY_S = 0.01
+
+
+async def run_container(plugin: Client) -> Reply:
+    """Make the calls of one `docker run` on a new network; return the answer to Join."""
+    await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+    interface = {"Address": "10.44.0.5/24", "AddressIPv6": "", "MacAddress": ""}
+    await plugin.call(
+        "NetworkDriver.CreateEndpoint", {**IDS, "Interface": interface, "Options": None}
+    )
+    return await plugin.call("NetworkDriver.Join", {**IDS, "SandboxKey": SANDBOX, "Options": {}})
+
+
+async def answer(methods: Methods, tmp_path: Path, deadline_s: float = TINY_S) -> Reply:
+    """Return what a call gets of a daemon with one method of ours."""
+    readiness = Readiness()
+    readiness.open()
+    app = plugin_app(lambda: {"Test": methods}, readiness, deadline_s)
+    async with served(app, tmp_path / "test.sock") as client:
+        return await client.call("Test.Method", {})
+
+
+def raising(error: BaseException) -> Methods:
+    async def method(raw: bytes) -> object:
+        raise error
+
+    return {"Method": method}
+
+
+@pytest.mark.parametrize(
+    ("method", "reply"),
+    [
+        ("Plugin.Activate", {"Implements": ["NetworkDriver", "IpamDriver"]}),
+        (
+            "NetworkDriver.GetCapabilities",
+            {"Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": True},
+        ),
+        (
+            "IpamDriver.GetCapabilities",
+            {"RequiresMACAddress": False, "RequiresRequestReplay": False},
+        ),
+        (
+            "IpamDriver.GetDefaultAddressSpaces",
+            {
+                "LocalDefaultAddressSpace": "pynet-local",
+                "GlobalDefaultAddressSpace": "pynet-global",
+            },
+        ),
+    ],
+)
+async def test_call_of_registration_is_answered_before_the_daemon_is_ready(
+    method: str, reply: object, tmp_path: Path
+) -> None:
+    app = plugin_app(dict, Readiness(), TINY_S)
+    async with served(app, tmp_path / "test.sock") as client:
+        got = await client.call(method)
+
+    assert got == Reply(200, reply, "application/vnd.docker.plugins.v1.2+json")
+
+
+async def test_call_before_the_daemon_is_ready_waits_for_it(
+    world: World, methods: dict[str, Methods], tmp_path: Path
+) -> None:
+    readiness = Readiness()
+    app = plugin_app(lambda: methods, readiness, 20.0)
+    async with served(app, tmp_path / "test.sock") as client:
+        waiting = asyncio.ensure_future(client.call("NetworkDriver.CreateNetwork", CREATE))
+        await client.call("Plugin.Activate")
+        assert not waiting.done()
+
+        readiness.open()
+
+        assert (await waiting).status == 200
+    assert NETWORK in world.state.view.networks
+
+
+async def test_call_when_the_daemon_is_not_ready_in_time_was_never_begun(
+    world: World, methods: dict[str, Methods], tmp_path: Path
+) -> None:
+    readiness = Readiness()
+    app = plugin_app(lambda: methods, readiness, TINY_S)
+    async with served(app, tmp_path / "test.sock") as client:
+        reply = await client.call("NetworkDriver.CreateNetwork", CREATE)
+        readiness.open()
+        await client.call("Plugin.Activate")
+
+    assert reply.status == 504
+    assert "starting the daemon" in reply.body["Err"]
+    assert world.state.view.networks == {}
+
+
+async def test_gw_alloc_check_skips_isolated_families_and_keeps_no_state(
+    plugin: Client, world: World
+) -> None:
+    options = {
+        "com.docker.network.internal": True,
+        "com.docker.network.generic": {"gateway_mode_ipv4": "isolated"},
+    }
+
+    reply = await plugin.call("NetworkDriver.GwAllocCheck", {"Options": options})
+
+    assert reply.body == {"SkipIPv4": True, "SkipIPv6": False}
+    assert world.state.view.networks == {}
+
+
+@pytest.mark.parametrize("options", [None, {}, {"com.docker.network.generic": None}])
+async def test_gw_alloc_check_without_options_skips_nothing(
+    plugin: Client, options: object
+) -> None:
+    reply = await plugin.call("NetworkDriver.GwAllocCheck", {"Options": options})
+
+    assert reply.body == {"SkipIPv4": False, "SkipIPv6": False}
+
+
+async def test_gw_alloc_check_of_bad_options_is_refused(plugin: Client) -> None:
+    for generic in ({"mtu": 1}, {"driver": "vxlan"}, {"mtu": "much"}):
+        options = {"com.docker.network.generic": generic}
+
+        reply = await plugin.call("NetworkDriver.GwAllocCheck", {"Options": options})
+
+        assert reply.status == 400
+
+
+async def test_calls_of_a_containers_life_answer_as_dockerd_wants(
+    plugin: Client, world: World
+) -> None:
+    joined = await run_container(plugin)
+    assert joined.body == {
+        "InterfaceName": {"SrcName": "pyp77b9a2f0c1e4", "DstPrefix": "eth"},
+        "Gateway": "10.44.0.1",
+        "GatewayIPv6": "",
+        "StaticRoutes": [],
+        "DisableGatewayService": True,
+    }
+    for method, body, answered in (
+        ("ProgramExternalConnectivity", {**IDS, "Options": {}}, {}),
+        ("EndpointOperInfo", IDS, {"Value": {}}),
+        ("RevokeExternalConnectivity", IDS, {}),
+        ("Leave", IDS, {}),
+        ("DeleteEndpoint", IDS, {}),
+        ("DeleteNetwork", {"NetworkID": NETWORK}, {}),
+    ):
+        assert await plugin.call(f"NetworkDriver.{method}", body) == Reply(
+            200, answered, "application/vnd.docker.plugins.v1.2+json"
+        )
+
+    assert world.built == frozenset()
+
+
+async def test_create_endpoint_echoes_no_mac_that_was_asked_for(plugin: Client) -> None:
+    await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+    asked = {"Address": "10.44.0.5/24", "MacAddress": "02:42:0a:2c:00:99"}
+    free = {"Address": "10.44.0.6/24", "MacAddress": ""}
+
+    echoed = await plugin.call("NetworkDriver.CreateEndpoint", {**IDS, "Interface": asked})
+    made = await plugin.call(
+        "NetworkDriver.CreateEndpoint", {**IDS, "EndpointID": "f" * 64, "Interface": free}
+    )
+
+    assert echoed.body == {}
+    assert made.body == {"Interface": {"MacAddress": "02:42:0a:2c:00:06"}}
+
+
+async def test_create_network_ties_the_network_to_its_pools(plugin: Client, world: World) -> None:
+    wish = {"AddressSpace": "pynet-local", "Pool": "10.44.0.0/24", "V6": False}
+    granted = await plugin.call("IpamDriver.RequestPool", wish)
+
+    await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+
+    (made,) = world.state.view.networks.values()
+    assert made.pool_ids == (granted.body["PoolID"],)
+
+
+async def test_calls_of_the_ipam_answer_as_dockerd_wants(plugin: Client, world: World) -> None:
+    pool = await plugin.call(
+        "IpamDriver.RequestPool", {"AddressSpace": "", "Pool": "", "V6": False}
+    )
+    pool_id = pool.body["PoolID"]
+    gateway = await plugin.call(
+        "IpamDriver.RequestAddress",
+        {"PoolID": pool_id, "Options": {"RequestAddressType": "com.docker.network.gateway"}},
+    )
+    address = await plugin.call("IpamDriver.RequestAddress", {"PoolID": pool_id, "Address": ""})
+
+    assert pool.body == {"PoolID": "pynet-local/10.208.0.0/24", "Pool": "10.208.0.0/24", "Data": {}}
+    assert gateway.body == {"Address": "10.208.0.1/24", "Data": {}}
+    assert address.body == {"Address": "10.208.0.2/24", "Data": {}}
+    for text in ("10.208.0.2", "10.208.0.1", "10.208.0.1"):
+        body = {"PoolID": pool_id, "Address": text}
+        assert (await plugin.call("IpamDriver.ReleaseAddress", body)).body == {}
+    for _ in range(2):
+        assert (await plugin.call("IpamDriver.ReleasePool", {"PoolID": pool_id})).body == {}
+    assert world.state.view.pools == {}
+
+
+async def test_swarm_calls_are_answered(plugin: Client) -> None:
+    allocated = await plugin.call("NetworkDriver.AllocateNetwork", {"NetworkID": NETWORK})
+
+    assert allocated.body == {"Options": {}}
+    for method in ("FreeNetwork", "DiscoverNew", "DiscoverDelete"):
+        assert (await plugin.call(f"NetworkDriver.{method}", {})).body == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("DeleteNetwork", {"NetworkID": NETWORK}),
+        ("DeleteEndpoint", IDS),
+        ("Leave", IDS),
+        ("EndpointOperInfo", IDS),
+        ("RevokeExternalConnectivity", IDS),
+    ],
+)
+async def test_call_that_ends_something_unknown_succeeds(
+    plugin: Client, method: str, body: object
+) -> None:
+    assert (await plugin.call(f"NetworkDriver.{method}", body)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("NetworkDriver.CreateEndpoint", IDS),
+        ("NetworkDriver.Join", {**IDS, "SandboxKey": SANDBOX}),
+        ("IpamDriver.RequestAddress", {"PoolID": "none", "Address": ""}),
+    ],
+)
+async def test_call_on_something_unknown_is_400_and_not_404(
+    plugin: Client, method: str, body: object
+) -> None:
+    reply = await plugin.call(method, body)
+
+    assert reply.status == 400
+    assert reply.body["Err"].startswith("no ")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "/NetworkDriver.Unheard"),
+        ("POST", "/VolumeDriver.Create"),
+        ("POST", "/"),
+        ("POST", "/NetworkDriver"),
+        ("GET", "/NetworkDriver.Join"),
+        ("GET", "/metrics"),
+    ],
+)
+async def test_call_of_an_unknown_method_is_404(plugin: Client, verb: str, path: str) -> None:
+    reply = await plugin.send(verb, path)
+
+    assert reply.status == 404
+    assert reply.body["Err"].startswith("no method")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("NetworkDriver." + m for m in ("CreateNetwork", "DeleteNetwork", "CreateEndpoint")),
+        *("NetworkDriver." + m for m in ("Join", "Leave", "DeleteEndpoint")),
+        *("IpamDriver." + m for m in ("RequestPool", "ReleasePool")),
+        *("IpamDriver." + m for m in ("RequestAddress", "ReleaseAddress")),
+    ],
+)
+@pytest.mark.parametrize("raw", [b"", b"{", b"[1]"])
+async def test_call_with_an_empty_or_broken_body_is_400(
+    plugin: Client, method: str, raw: bytes
+) -> None:
+    reply = await plugin.call(method, raw)
+
+    assert reply.status == 400
+    assert reply.body["Err"].startswith("invalid request: ")
+
+
+async def test_call_without_a_content_type_or_with_another_is_taken(plugin: Client) -> None:
+    async with plugin.session.post(
+        "http://x/NetworkDriver.CreateNetwork",
+        data=json.dumps(CREATE),
+        headers={"Content-Type": "text/plain"},
+    ) as response:
+        assert response.status == 200
+
+
+async def test_call_with_a_body_beyond_the_limit_is_400(plugin: Client) -> None:
+    reply = await plugin.call("NetworkDriver.CreateNetwork", b" " * (BODY_LIMIT_BYTES + 1))
+
+    assert reply.status == 400
+    assert reply.body["Err"] == "invalid request: the body is larger than 1048576 bytes"
+
+
+async def test_call_with_a_body_at_the_limit_is_read(plugin: Client) -> None:
+    padded = json.dumps(CREATE).encode().ljust(BODY_LIMIT_BYTES)
+
+    assert (await plugin.call("NetworkDriver.CreateNetwork", padded)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidOptions(["a", "b"]), 400),
+        (NotFound("network", "web"), 400),
+        (Conflict("it", "exists"), 409),
+        (PoolExhausted("it", "all leased"), 503),
+        (Unsupported("it", "too old"), 501),
+        (KernelRefused("add it", "no"), 500),
+        (StoreUnavailable("it", "full"), 503),
+        (DeadlineExceeded("it", 1), 504),
+        (PynetError("it"), 500),
+    ],
+)
+async def test_error_is_sent_with_its_status_under_both_keys(
+    error: PynetError, status: int, tmp_path: Path
+) -> None:
+    reply = await answer(raising(error), tmp_path)
+
+    assert reply == Reply(
+        status,
+        {"Err": str(error), "Error": str(error)},
+        "application/vnd.docker.plugins.v1.2+json",
+    )
+
+
+async def test_bug_is_logged_with_its_trace_and_sent_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = await answer(raising(ZeroDivisionError("secret")), tmp_path)
+
+    assert (reply.status, "secret" in reply.body["Err"]) == (500, False)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_error_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+
+    await answer(raising(Conflict("it", "exists")), tmp_path)
+
+    assert [record.getMessage() for record in caplog.records] == ["/Test.Method refused"]
+
+
+async def test_method_that_never_ends_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+    for_ever = asyncio.Event()
+
+    async def method(raw: bytes) -> object:
+        return await for_ever.wait()
+
+    reply = await answer({"Method": method}, tmp_path)
+
+    assert reply.status == 504
+    assert reply.body["Err"] == "Test.Method did not finish within 0.01 s"
+
+
+async def test_method_that_is_given_up_is_not_interrupted_and_its_failure_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def method(raw: bytes) -> object:
+        await may_end.wait()
+        ended.set()
+        raise Conflict("it", "came too late")
+
+    reply = await answer({"Method": method}, tmp_path)
+    may_end.set()
+    await ended.wait()
+    await asyncio.sleep(0)
+
+    assert reply.status == 504
+    assert "a request that was given up failed" in caplog.text
+
+
+async def test_method_whose_client_goes_away_is_not_interrupted(tmp_path: Path) -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def method(raw: bytes) -> object:
+        begun.set()
+        await may_end.wait()
+        ended.set()
+        return {}
+
+    readiness = Readiness()
+    readiness.open()
+    app = plugin_app(lambda: {"Test": {"Method": method}}, readiness, 20.0)
+    async with served(app, tmp_path / "test.sock") as client:
+        call = asyncio.ensure_future(client.call("Test.Method", {}))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        may_end.set()
+
+        await ended.wait()
+
+
+async def test_create_network_refused_by_the_kernel_says_so_and_leaves_nothing(
+    plugin: Client, world: World
+) -> None:
+    world.kernel.before_step = fail_at(1)
+
+    reply = await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+
+    assert reply.status == 500
+    assert reply.body["Err"].startswith("the kernel refused to ")
+    assert (world.state.view.networks, world.built) == ({}, frozenset())
+
+
+async def test_calls_repeated_change_nothing(plugin: Client, world: World) -> None:
+    first = await run_container(plugin)
+    kept, built = world.kept, world.built
+
+    again = await run_container(plugin)
+
+    assert again == first
+    assert (world.kept, world.built) == (kept, built)
+
+
+async def test_calls_of_many_containers_at_once_are_all_answered(
+    plugin: Client, world: World
+) -> None:
+    await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+
+    async def run(number: int) -> int:
+        ids = {**IDS, "EndpointID": f"{number:03d}" + "0" * 61}
+        interface = {"Address": f"10.44.0.{number}/24"}
+        await plugin.call("NetworkDriver.CreateEndpoint", {**ids, "Interface": interface})
+        reply = await plugin.call("NetworkDriver.Join", {**ids, "SandboxKey": SANDBOX})
+        return reply.status
+
+    statuses = await asyncio.gather(*(run(number) for number in range(2, 34)))
+
+    assert set(statuses) == {200}
+    assert not (await world.reconciler.verify()).differences
