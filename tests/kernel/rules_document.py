@@ -92,8 +92,8 @@ def _scenarios() -> list[tuple[str, str]]:
         ),
         _scenario(
             "Beside Docker",
-            "Docker makes the kernel show bridged packets to these hooks: they pass. In\n"
-            "the filter table our jump stands behind the one to `DOCKER-USER`, whose rules stay first.",
+            "Docker makes the kernel show bridged packets to these hooks: they pass. In the\n"
+            "filter table our jump stands behind that to `DOCKER-USER`, whose rules stay first.",
             _installed(IPV4, filters_bridged=True, missing=_BESIDE_DOCKER),
         ),
         _scenario(
