@@ -186,11 +186,11 @@ class Dockerd:
         assert not capability.requires_mac, "addresses are asked for without a MAC here"
         assert not capability.requires_replay, "pools are not replayed here"
         if self.release.asks_spaces_at_registration:
-            self.ipam.spaces()
+            self.ipam.learn_spaces()
 
     def _wanted(self, spec: NetworkSpec) -> Iterator[tuple[int, Subnet]]:
         if not spec.has_null_ipam and self.release.asks_spaces_at_create:
-            self.ipam.spaces()
+            self.ipam.learn_spaces()
         yield from ((4, subnet) for subnet in spec.v4)
         yield from ((6, subnet) for subnet in spec.v6)
 
@@ -201,7 +201,7 @@ class Dockerd:
         if network.spec.has_null_ipam:
             return _with(network, null_allocation(version))
         taken = [a.pool for n in (*self.networks, network) for a in n.allocations]
-        allocation = self.ipam.request_pool("pynet-local", subnet, version, taken)
+        allocation = self.ipam.request_pool(subnet, version, taken)
         try:
             if subnet.gateway or not skips_gateway:
                 gateway = self.ipam.request_address(

@@ -25,24 +25,27 @@ _OVERLAPS_BORNE = 16  # dockerd bears any number, holding a lock
 
 
 class RemoteIpam:
+    """`space` is the local address space, once it was asked for."""
+
     def __init__(self, release: Release, client: PluginClient) -> None:
+        self.space = ""
         self._release = release
         self._client = client
 
-    def spaces(self) -> str:
-        """Ask for the address spaces and return the local one."""
+    def learn_spaces(self) -> None:
+        """Ask for the address spaces, which must have names."""
         spaces = self._client.call("IpamDriver.GetDefaultAddressSpaces", None, Spaces)
         if not spaces.local or not spaces.global_:
             raise BadReply(f"an address space without a name: {spaces}")
-        return spaces.local
+        self.space = spaces.local
 
     def request_pool(
-        self, space: str, subnet: Subnet, version: int, taken: Collection[IPInterface]
+        self, subnet: Subnet, version: int, taken: Collection[IPInterface]
     ) -> Allocation:
         """Get a pool. An automatic one that overlaps is kept until a better one is found."""
         rejected: list[Allocation] = []
         while True:
-            granted = self._request_pool(space, subnet, version)
+            granted = self._request_pool(subnet, version)
             if subnet.pool or not _overlaps(granted.pool, taken):
                 break
             rejected.append(granted)
@@ -52,11 +55,11 @@ class RemoteIpam:
             self.release_pool(allocation.pool_id)
         return granted
 
-    def _request_pool(self, space: str, subnet: Subnet, version: int) -> Allocation:
+    def _request_pool(self, subnet: Subnet, version: int) -> Allocation:
         if self._release.asks_spaces_at_each_pool:
-            self.spaces()
-        body = {
-            "AddressSpace": space,
+            self.learn_spaces()
+        body: dict[str, object] = {
+            "AddressSpace": self.space,
             "Pool": subnet.pool,
             "SubPool": subnet.sub_pool,
             "Options": {} if self._release.number >= 27 else None,
@@ -66,7 +69,7 @@ class RemoteIpam:
         pool = prefix(granted.pool)
         if pool.version != version:
             raise BadReply(f"asked for IPv{version}, got {pool}")
-        return Allocation(space=space, pool_id=granted.pool_id or "", pool=pool)
+        return Allocation(space=self.space, pool_id=granted.pool_id or "", pool=pool)
 
     def request_address(
         self, pool_id: str, address: str, options: dict[str, str] | None

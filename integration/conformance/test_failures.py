@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from integration.conformance.client import Refused
@@ -85,13 +87,13 @@ def test_create_over_a_foreign_bridge_leaves_nothing(plugin: Plugin, dockerd: Do
     ids=["option", "value", "driver", "overlap", "second-overlap", "routed", "gateway"],
 )
 def test_create_that_is_refused_leaves_nothing(
-    plugin: Plugin, either_dockerd: Dockerd, spec: NetworkSpec, reason: str
+    plugin: Plugin, newest: Dockerd, spec: NetworkSpec, reason: str
 ) -> None:
-    either_dockerd.create(NetworkSpec(name="blue", v4=(BLUE,)))
+    newest.create(NetworkSpec(name="blue", v4=(BLUE,)))
     before = look(plugin.host)
 
     with pytest.raises(Refused, match=reason):
-        either_dockerd.create(spec)
+        newest.create(spec)
 
     assert look(plugin.host) == before
     assert plugin.counts() == {"networks": 1, "endpoints": 0, "pools": 1, "leases": 1}
@@ -107,14 +109,14 @@ def test_create_that_is_refused_leaves_nothing(
     ids=["option", "taken", "broadcast"],
 )
 def test_endpoint_that_is_refused_gives_its_address_back(
-    plugin: Plugin, either_dockerd: Dockerd, wish: dict[str, str], reason: str
+    plugin: Plugin, newest: Dockerd, wish: dict[str, Any], reason: str
 ) -> None:
-    blue = either_dockerd.create(NetworkSpec(name="blue", v4=(BLUE,)))
+    blue = newest.create(NetworkSpec(name="blue", v4=(BLUE,)))
 
     with pytest.raises(Refused, match=reason):
-        either_dockerd.run("web", EndpointSpec(network=blue, **wish))
+        newest.run("web", EndpointSpec(network=blue, **wish))
 
-    assert DELETE not in either_dockerd.calls
+    assert DELETE not in newest.calls
     assert plugin.counts() == {"networks": 1, "endpoints": 0, "pools": 1, "leases": 1}
 
 
