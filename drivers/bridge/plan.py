@@ -78,6 +78,7 @@ class BridgeDriver:
                 mtu_bytes=options.mtu_bytes or network.uplink_mtu_bytes,
                 policy=_policy(options, network),
                 has_ipv6=network.has_ipv6,
+                is_up=True,
             ),
         }
         objects.update(_forwarding(network))
@@ -104,6 +105,7 @@ class BridgeDriver:
             mtu_bytes=options.mtu_bytes or network.uplink_mtu_bytes,
             bridge=bridge_name(network),
             is_isolated=not options.has_icc,
+            is_up=True,
             is_lent=endpoint.is_lent,
         )
         if not endpoint.interface or endpoint.is_lent:

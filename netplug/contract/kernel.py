@@ -58,7 +58,10 @@ class Kernel(Protocol):
         ...
 
     async def taken_networks(self) -> frozenset[IPNetwork]:
-        """Return the networks that the host routes, and its resolvers as host networks."""
+        """Return the networks that the host routes, and its resolvers as host networks.
+
+        Less those of bridges that pynet names: the view has them, and they may be thousands.
+        """
         ...
 
     async def link_towards(self, network: IPNetwork) -> str:

@@ -1,6 +1,7 @@
 """Links and their addresses: bridges and veth pairs, looked up by name, made in one message each.
 
-What a container's start and stop need goes through `rtnl`; dumps and routes through pyroute2.
+What a container's start and stop need goes through `rtnl`; lists of addresses, routes and removals
+through pyroute2.
 
 A veth pair is created by one netlink message that also puts it on its bridge, in its device group
 and gives the other end its address and MTU. The alias takes a second message; a link with our
@@ -37,6 +38,9 @@ from netplug.plan.objects import (
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENXIO})
 _DOOMED_GROUP = GROUP_BASE | LinkPolicy.DOOMED
 
+_OUR_KINDS = frozenset({"bridge", "veth"})
+_RTM_F_FIB_MATCH = 0x2000  # linux/rtnetlink.h: return the route itself, not what it resolves to
+_DEFAULT_ROUTE_PREFIXLEN = 1  # a VPN covers 0.0.0.0/0 by its two halves
 _REACHED_DIRECTLY = frozenset({1, 2, 3})  # linux/rtnetlink.h: unicast, local, broadcast
 
 LinkObject = Bridge | Veth
@@ -70,8 +74,12 @@ class Links:
 
     async def all(self) -> list[LinkObject | Foreign]:
         """Return every bridge and veth; those that are not ours as `Foreign`."""
-        found = [_link_of(message) async for message in self._dump("link")]
-        return [link for link in map(self._read, found) if link is not None]
+        try:
+            found = self._rtnl.links()
+        except NetlinkError as error:
+            raise refused("list each link", error) from error
+        bridges_and_veths = [link for link in found if link.kind in _OUR_KINDS]
+        return [link for link in map(self._read, bridges_and_veths) if link is not None]
 
     async def addresses_of(self, links: Collection[str]) -> frozenset[Address]:
         """Return the addresses of `links` other than link-local IPv6; of one, without a dump."""
@@ -92,11 +100,12 @@ class Links:
     async def on_link(self, address: IPAddress) -> str:
         """Return the link on which `address` is reached without a gateway, empty if none is."""
         try:
-            routes = await self._ip.route("get", dst=str(address))
+            routes = await self._ip.route("get", dst=str(address), flags=_RTM_F_FIB_MATCH)
         except NetlinkError:  # no route at all
             return ""
         route = routes[0]
-        if route.get("RTA_GATEWAY") or route["type"] not in _REACHED_DIRECTLY:
+        is_default = route["dst_len"] <= _DEFAULT_ROUTE_PREFIXLEN
+        if is_default or route.get("RTA_GATEWAY") or route["type"] not in _REACHED_DIRECTLY:
             return ""
         return name_of(route.get("RTA_OIF"))
 
@@ -116,6 +125,8 @@ class Links:
         """Give an existing link the values of its `differing` fields."""
         if "mtu_bytes" in differing:
             self._set(link.name, mtu=link.mtu_bytes)
+        if "is_up" in differing:
+            self._set(link.name, is_up=link.is_up, alias=self._alias)
         match link:
             case Bridge():
                 self._change_bridge(link, differing)
@@ -127,8 +138,11 @@ class Links:
 
     async def doom(self, name: str) -> None:
         """Mark a link for `remove_doomed`; one that is gone is passed over."""
-        if index_of(name):
-            self._set(name, group=_DOOMED_GROUP)
+        try:
+            self._rtnl.set_link(rtnl.Link(name=name, group=_DOOMED_GROUP))
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                raise refused(f"mark link {name} for removal", error) from error
 
     async def remove_doomed(self) -> None:
         """Remove every marked link in one request, which costs one grace period for all.
@@ -236,12 +250,14 @@ class Links:
                 mtu_bytes=link.mtu,
                 policy=LinkPolicy(group & ~GROUP_MASK),
                 has_ipv6=switches.has_ipv6_on(name),
+                is_up=link.is_up,
             )
         return Veth(
             name=name,
             mtu_bytes=link.mtu,
             bridge=name_of(link.master),
             is_isolated=bool(link.is_isolated),
+            is_up=link.is_up,
         )
 
     def _is_ours(self, alias: str | None) -> bool:
@@ -286,19 +302,3 @@ def _silence_ipv6(port: str) -> None:
     name = f"net/ipv6/conf/{port}/disable_ipv6"
     if switches.read(name) == "0":
         switches.write(name, "1")
-
-
-def _link_of(message: Any) -> rtnl.Link:
-    """Return the link of one message of a dump."""
-    info = message.get("IFLA_LINKINFO")
-    port = info.get("IFLA_INFO_SLAVE_DATA") if info else None
-    return rtnl.Link(
-        name=message.get("IFLA_IFNAME"),
-        kind=info.get("IFLA_INFO_KIND") if info else None,
-        group=message.get("IFLA_GROUP"),
-        mtu=message.get("IFLA_MTU"),
-        address=message.get("IFLA_ADDRESS"),
-        master=message.get("IFLA_MASTER"),
-        alias=message.get("IFLA_IFALIAS"),
-        is_isolated=bool(port.get("IFLA_BRPORT_ISOLATED")) if port else None,
-    )

@@ -272,13 +272,18 @@ def _readable(obj: KernelObject, wish: KernelObject | None = None) -> KernelObje
                 mtu_bytes=obj.mtu_bytes or _MTU_BYTES,
                 policy=obj.policy or LinkPolicy.NONE,
                 has_ipv6=bool(obj.has_ipv6),
+                is_up=True,
             )
         case Veth():
-            return Veth(
-                name=obj.name,
+            return replace(
+                obj,
+                peer=None,
+                peer_mac=None,
+                is_lent=None,
                 mtu_bytes=obj.mtu_bytes or _MTU_BYTES,
                 bridge=obj.bridge or "",
                 is_isolated=bool(obj.is_isolated),
+                is_up=True,
             )
         case SandboxLink() if isinstance(wish, SandboxLink):
             return replace(

@@ -5,7 +5,7 @@ request is one send and one recv on the event loop, some 10 to 100 us; a general
 0.3 to 2.3 ms on building and parsing the same bytes. `encode_*` and `decode_*` are pure; `Rtnl` is
 the socket. Errors are pyroute2's `NetlinkError`, with the kernel's own words.
 
-Not here: dumps, routes, and the removal of links, which takes the kernel 20-40 ms.
+Not here: other dumps, routes, and the removal of links, which takes the kernel 20-40 ms.
 Source: Linux net/core/rtnetlink.c, net/netlink/af_netlink.c.
 """
 
@@ -23,8 +23,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x001, 0x004, 0x200, 0x400
+NLM_F_DUMP, NLM_F_DUMP_INTR = 0x300, 0x10
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200  # of an acknowledgement
-NLMSG_ERROR, NLMSGERR_ATTR_MSG = 2, 1
+NLMSG_ERROR, NLMSG_DONE, NLMSGERR_ATTR_MSG = 2, 3, 1
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 
@@ -51,7 +52,8 @@ _S32 = struct.Struct("=i")
 _TIMEVAL = struct.Struct("@ll")
 
 _ANSWER_S = 2  # it is there when send(2) returns; a bound all the same
-_ANSWER_BYTES = 16 * 1024  # room to spare: a link without its counters takes about 1 KiB
+_ANSWER_BYTES = 32 * 1024  # the kernel's largest datagram of a dump; one link takes about 1 KiB
+_DUMP_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,18 @@ class Rtnl:
                 return None
             raise
 
+    def links(self) -> list[Link]:
+        """Return every link; a list that changed while it was read is read again.
+
+        Raises:
+            NetlinkError: refused, or EINTR where it went on changing.
+        """
+        for _ in range(_DUMP_TRIES):
+            found = self._list_links()
+            if found is not None:
+                return found
+        raise NetlinkError(errno.EINTR, "the links went on changing")
+
     def add_link(self, link: Link) -> None:
         """Make a link. Its alias takes a second message: rtnl_newlink_create ignores it."""
         self._ask(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, encode_link(link))
@@ -220,25 +234,65 @@ class Rtnl:
         """Remove an address from the link with that index."""
         self._ask(RTM_DELADDR, NLM_F_ACK, encode_address(index, address))
 
+    def _list_links(self) -> list[Link] | None:
+        """Return every link, `None` where the kernel says that they changed meanwhile."""
+        wish = encode_link(Link()) + attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
+        found: list[Link] = []
+        is_whole = True
+        opened = self._send(RTM_GETLINK, NLM_F_DUMP, wish)
+        while True:
+            for kind, flags, sequence, body in messages(_received(opened)):
+                if sequence != self._sequence:
+                    continue
+                is_whole = is_whole and not flags & NLM_F_DUMP_INTR
+                if kind == NLMSG_DONE:
+                    return found if is_whole else None
+                if kind == NLMSG_ERROR:
+                    code = -_S32.unpack_from(body)[0]
+                    raise NetlinkError(code, os.strerror(code))
+                found.append(decode_link(body))
+
     def _ask(self, kind: int, flags: int, body: bytes) -> bytes:
         """Send a request and return the body of its answer; answers to earlier ones are skipped.
 
         Raises:
             NetlinkError: refused; ETIMEDOUT without an answer, ENOBUFS where it was lost.
         """
+        opened = self._send(kind, flags, body)
+        while True:
+            answer = decode_answer(_received(opened), self._sequence)
+            if answer is not None:
+                return answer[1]
+
+    def _send(self, kind: int, flags: int, body: bytes) -> socket.socket:
         if self._socket is None:
             raise NetlinkError(errno.EBADF, "the netlink socket is not open")
         self._sequence = self._sequence % 0xFFFF_FFFF + 1
         try:
             self._socket.send(encode_message(kind, NLM_F_REQUEST | flags, self._sequence, body))
-            while True:
-                answer = decode_answer(self._socket.recv(_ANSWER_BYTES), self._sequence)
-                if answer is not None:
-                    return answer[1]
-        except BlockingIOError as error:
-            raise NetlinkError(errno.ETIMEDOUT, f"no answer in {_ANSWER_S} s") from error
         except OSError as error:
             raise NetlinkError(error.errno or errno.EIO, error.strerror) from error
+        return self._socket
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield type, flags, sequence number and body of each message of one datagram."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size:
+            return
+        yield kind, flags, sequence, data[at + _HEADER.size : at + length]
+        at += length + -length % 4
+
+
+def _received(opened: socket.socket) -> bytes:
+    try:
+        return opened.recv(_ANSWER_BYTES)
+    except BlockingIOError as error:
+        raise NetlinkError(errno.ETIMEDOUT, f"no answer in {_ANSWER_S} s") from error
+    except OSError as error:
+        raise NetlinkError(error.errno or errno.EIO, error.strerror) from error
 
 
 def _link_info(link: Link) -> bytes:

@@ -59,6 +59,7 @@ class Bridge:
     mtu_bytes: int | None = None
     policy: LinkPolicy | None = None
     has_ipv6: bool | None = None
+    is_up: bool | None = None
 
     @property
     def key(self) -> Key:
@@ -81,6 +82,7 @@ class Veth:
     mtu_bytes: int | None = None
     bridge: str | None = None
     is_isolated: bool | None = None
+    is_up: bool | None = None
     is_lent: bool | None = field(default=None, metadata=SET_ONCE)
 
     @property

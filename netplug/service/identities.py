@@ -39,6 +39,7 @@ class Identities:
     info: EngineInfo | None = None
     problem: str = ""
     _snapshot: EngineSnapshot | None = field(default=None)
+    _missing: frozenset[str] = field(default=frozenset())
     _suspects: frozenset[Pool | Lease] = field(default=frozenset())
 
     async def learn(self, update: EngineUpdate) -> None:
@@ -46,14 +47,16 @@ class Identities:
         match update:
             case EngineAway(problem=problem):
                 self.info, self.problem, self._snapshot = None, problem, None
+                self._missing = frozenset()
             case EngineSnapshot():
                 self.info, self.problem = update.info, update.info.problem
                 await self._rename(update)
                 self._snapshot = update if await self._is_our_engine(update.info) else None
 
     async def sweep(self) -> None:
-        """Remove what the engine did not know at the last update and does not know now.
+        """Remove what the engine did not know before and does not know now.
 
+        Before is the last update, or the last sweep for what is younger than that update's listing.
         Pools and leases have no name that the engine knows. They go when nobody used them at the
         last sweep and nobody does now; without an engine too, since an attachment can be cut off.
 
@@ -67,11 +70,13 @@ class Identities:
         await self._sweep_addresses()
 
     async def _sweep_records(self, engine: Engine, snapshot: EngineSnapshot) -> None:
-        if not self._forgotten(snapshot):
+        suspects, self._missing = self._missing, frozenset()
+        now = self.clock.now()
+        if not self._forgotten(replace(snapshot, listed_at=now)):
             return
         networks = {n.id: n for n in await engine.networks(DRIVER)}
-        certain = self._forgotten(replace(snapshot, networks=networks))
-        certain &= self._forgotten(snapshot)
+        self._missing = self._forgotten(replace(snapshot, networks=networks, listed_at=now))
+        certain = self._missing & (suspects | self._forgotten(snapshot))
         view = self.endpoints.networks.state.view
         for key in certain:
             if endpoint := view.endpoints.get(EndpointId(key)):
@@ -126,21 +131,21 @@ class Identities:
             )
         return known in {"", info.id}
 
-    def _forgotten(self, snapshot: EngineSnapshot) -> set[str]:
+    def _forgotten(self, snapshot: EngineSnapshot) -> frozenset[str]:
         """Return the ids of Docker's networks and endpoints, old enough, that it does not know."""
         view = self.endpoints.networks.state.view
-        limit = min(self.clock.now() - GRACE, snapshot.listed_at)
+        limit = min(self.clock.now() - GRACE, snapshot.listed_at)  # what is younger may be missing
         found: set[str] = set()
         for endpoint in view.endpoints.values():
             network = snapshot.networks.get(endpoint.network_id)
             is_known = network is not None and endpoint.id in network.endpoints
-            if not is_known and endpoint.origin is Origin.DOCKER and endpoint.created_at < limit:
+            if not is_known and endpoint.origin is Origin.DOCKER and endpoint.created_at <= limit:
                 found.add(endpoint.id)
         for record in view.networks.values():
             is_known = record.id in snapshot.networks
-            if not is_known and record.origin is Origin.DOCKER and record.created_at < limit:
+            if not is_known and record.origin is Origin.DOCKER and record.created_at <= limit:
                 found.add(record.id)
-        return found
+        return frozenset(found)
 
     def _tell_unused(self, what: str) -> None:
         log.warning("nobody uses it; releasing", extra={"what": what})
