@@ -97,6 +97,7 @@ async def test_sweep_removes_what_the_engine_has_forgotten(
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
 
     await world.identities.sweep()
+    await world.identities.sweep()
 
     assert (world.state.view.networks, world.state.view.endpoints) == ({}, {})
     assert world.built == frozenset()
@@ -112,9 +113,50 @@ async def test_sweep_removes_an_endpoint_and_keeps_its_network(
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
 
     await world.identities.sweep()
+    await world.identities.sweep()
 
     assert world.state.view.endpoints == {}
     assert web.id in world.state.view.networks
+
+
+async def test_sweep_removes_what_came_after_the_listing_at_the_second_sight(
+    world: World, web: Network, container: Endpoint
+) -> None:
+    await world.identities.learn(world.engine.snapshot(web.created_at))
+    world.clock.advance(PAST_GRACE_S)
+
+    await world.identities.sweep()
+    await world.identities.sweep()
+    kept = container.id in world.state.view.endpoints
+    await world.identities.sweep()
+    await world.identities.sweep()
+
+    assert kept
+    assert world.state.view.endpoints == {}
+
+
+async def test_sweep_removes_nothing_at_the_first_sight(
+    world: World, web: Network, container: Endpoint
+) -> None:
+    world.clock.advance(PAST_GRACE_S)
+    await world.identities.learn(world.engine.snapshot(world.clock.now()))
+
+    await world.identities.sweep()
+
+    assert container.id in world.state.view.endpoints
+
+
+async def test_sweep_begins_anew_after_the_engine_was_away(
+    world: World, web: Network, container: Endpoint
+) -> None:
+    world.clock.advance(PAST_GRACE_S)
+    snapshot = world.engine.snapshot(world.clock.now())
+
+    for update in (snapshot, EngineAway(problem="connection refused"), snapshot):
+        await world.identities.learn(update)
+        await world.identities.sweep()
+
+    assert container.id in world.state.view.endpoints
 
 
 async def test_sweep_keeps_what_is_too_young_to_be_known(
@@ -123,7 +165,8 @@ async def test_sweep_keeps_what_is_too_young_to_be_known(
     world.clock.advance(GRACE.total_seconds())
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
 
-    await world.identities.sweep()
+    for _ in range(3):
+        await world.identities.sweep()
 
     assert container.id in world.state.view.endpoints
 
@@ -133,8 +176,9 @@ async def test_sweep_keeps_what_the_engine_knows_when_asked_again(
 ) -> None:
     world.clock.advance(PAST_GRACE_S)
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
-    known_to_engine(world)
 
+    await world.identities.sweep()
+    known_to_engine(world)
     await world.identities.sweep()
 
     assert container.id in world.state.view.endpoints
@@ -147,7 +191,8 @@ async def test_sweep_keeps_what_the_engine_knew_at_the_last_update(
     await world.identities.learn(known_to_engine(world))
     world.engine.listed = {}
 
-    await world.identities.sweep()
+    for _ in range(3):
+        await world.identities.sweep()
 
     assert container.id in world.state.view.endpoints
 
@@ -160,7 +205,8 @@ async def test_sweep_on_the_word_of_another_engine_removes_nothing(
     world.clock.advance(PAST_GRACE_S)
 
     await world.identities.learn(world.engine.snapshot(world.clock.now(), "engine-2"))
-    await world.identities.sweep()
+    for _ in range(3):
+        await world.identities.sweep()
 
     assert container.id in world.state.view.endpoints
     assert world.state.view.host.engine_id == "engine-1"
@@ -174,7 +220,8 @@ async def test_sweep_while_the_engine_is_away_removes_nothing(
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
     await world.identities.learn(EngineAway(problem="connection refused"))
 
-    await world.identities.sweep()
+    for _ in range(3):
+        await world.identities.sweep()
 
     assert container.id in world.state.view.endpoints
 
@@ -184,6 +231,7 @@ async def test_sweep_that_gets_no_answer_removes_nothing(
 ) -> None:
     world.clock.advance(PAST_GRACE_S)
     await world.identities.learn(world.engine.snapshot(world.clock.now()))
+    await world.identities.sweep()
     world.engine.is_away = True
 
     with pytest.raises(EngineUnreachable):
