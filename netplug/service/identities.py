@@ -139,11 +139,11 @@ class Identities:
         for endpoint in view.endpoints.values():
             network = snapshot.networks.get(endpoint.network_id)
             is_known = network is not None and endpoint.id in network.endpoints
-            if not is_known and endpoint.origin is Origin.DOCKER and endpoint.created_at <= limit:
+            if not is_known and endpoint.origin is Origin.DOCKER and endpoint.created_at < limit:
                 found.add(endpoint.id)
         for record in view.networks.values():
             is_known = record.id in snapshot.networks
-            if not is_known and record.origin is Origin.DOCKER and record.created_at <= limit:
+            if not is_known and record.origin is Origin.DOCKER and record.created_at < limit:
                 found.add(record.id)
         return frozenset(found)
 
