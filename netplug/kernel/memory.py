@@ -272,7 +272,7 @@ def _readable(obj: KernelObject, wish: KernelObject | None = None) -> KernelObje
                 mtu_bytes=obj.mtu_bytes or _MTU_BYTES,
                 policy=obj.policy or LinkPolicy.NONE,
                 has_ipv6=bool(obj.has_ipv6),
-                is_up=True,
+                is_up=obj.is_up is not False,
             )
         case Veth():
             return replace(
@@ -283,7 +283,7 @@ def _readable(obj: KernelObject, wish: KernelObject | None = None) -> KernelObje
                 mtu_bytes=obj.mtu_bytes or _MTU_BYTES,
                 bridge=obj.bridge or "",
                 is_isolated=bool(obj.is_isolated),
-                is_up=True,
+                is_up=obj.is_up is not False,
             )
         case SandboxLink() if isinstance(wish, SandboxLink):
             return replace(

@@ -199,6 +199,8 @@ class KernelContract:
             replace(BRIDGE, mtu_bytes=1300),
             replace(BRIDGE, policy=LinkPolicy.ROUTED_IPV4),
             replace(BRIDGE, has_ipv6=True),
+            replace(BRIDGE, is_up=False),
+            replace(VETH, is_up=False),
             replace(VETH, mtu_bytes=1300),
             replace(VETH, is_isolated=False),
             replace(VETH, bridge="py-other"),
