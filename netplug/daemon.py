@@ -20,6 +20,7 @@ from netplug.api.admin import admin_app
 from netplug.api.admin_wire import Services
 from netplug.api.app import Methods, Readiness, plugin_app
 from netplug.api.sockets import claim_namespace, listen
+from netplug.engine.watch import Watcher
 from netplug.errors import Conflict, EngineUnreachable, PynetError
 from netplug.settings import Settings
 from netplug.wiring import Wiring, open_store, wire
@@ -94,11 +95,11 @@ class Daemon:
         log.info("ready", extra={"version": __version__})
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s))
+                tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s)),
+                tasks.create_task(_sweep_for_ever(wiring)),
             ]
             if wiring.watcher is not None:
-                running.append(tasks.create_task(_follow_engine(wiring)))
-                running.append(tasks.create_task(_sweep_for_ever(wiring)))
+                running.append(tasks.create_task(_follow_engine(wiring, wiring.watcher)))
             await self._stopping.wait()
             log.info("stopping")
             for task in running:
@@ -148,10 +149,8 @@ async def _reconcile_for_ever(wiring: Wiring, interval_s: float) -> None:
             log.warning("reconciliation failed", extra={"reason": str(error)})
 
 
-async def _follow_engine(wiring: Wiring) -> None:
-    if wiring.watcher is None:
-        return
-    async with aclosing(wiring.watcher.updates()) as updates:
+async def _follow_engine(wiring: Wiring, watcher: Watcher) -> None:
+    async with aclosing(watcher.updates()) as updates:
         async for update in updates:
             try:
                 await wiring.services.identities.learn(update)

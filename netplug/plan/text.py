@@ -45,6 +45,8 @@ def step_text(step: Step) -> str:
     match step:
         case Create(obj):
             return f"create {object_text(obj)}"
+        case Change(Firewall() as obj, Firewall(has_ipv6=None)):
+            return f"change {short_text(obj)}: rules of an earlier run are replaced"
         case Change(obj, observed, differing):
             changes = ", ".join(
                 f"{name} {_value_text(getattr(observed, name))} -> "
