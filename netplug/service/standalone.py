@@ -210,13 +210,15 @@ class Standalone:
         pools = [self.networks.state.view.pools[pool_id] for pool_id in network.pool_ids]
         found: dict[int, IPInterface] = {}
         wanted: list[tuple[Pool, IPAddress | None]] = []
+        given = {address.version for address in wish.addresses}
+        if len(given) < len(wish.addresses):
+            raise InvalidRequest(["an endpoint has one address of each family"])
         for address in wish.addresses:
             inside = [p for p in pools if address in p.network]
             if not inside:
                 known = ", ".join(str(p.network) for p in pools)
                 raise InvalidRequest([f"address {address} is not in {network.label} ({known})"])
             wanted.append((inside[0], address))
-        given = {address.version for address in wish.addresses}
         wanted += [(p, None) for p in pools if p.network.version not in given]
         for pool, choice in wanted:
             if pool.network.version in found:

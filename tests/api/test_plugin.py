@@ -186,6 +186,21 @@ async def test_calls_of_a_containers_life_answer_as_dockerd_wants(
     assert world.built == frozenset()
 
 
+@pytest.mark.parametrize("endpoint_id", [ENDPOINT, "f" * 64])
+async def test_ports_that_are_asked_for_are_named_in_the_log(
+    plugin: Client, caplog: pytest.LogCaptureFixture, endpoint_id: str
+) -> None:
+    await run_container(plugin)
+    ports = [{"Proto": 6, "Port": 80, "HostPort": 8080}]
+    body = {**IDS, "EndpointID": endpoint_id, "Options": {"com.docker.network.portmap": ports}}
+
+    reply = await plugin.call("NetworkDriver.ProgramExternalConnectivity", body)
+
+    (warning,) = (r for r in caplog.records if r.levelno == logging.WARNING)
+    assert reply.status == 200
+    assert (vars(warning)["endpoint"], vars(warning)["ports"]) == (endpoint_id[:12], "8080:80/tcp")
+
+
 async def test_create_endpoint_echoes_no_mac_that_was_asked_for(plugin: Client) -> None:
     await plugin.call("NetworkDriver.CreateNetwork", CREATE)
     asked = {"Address": "10.44.0.5/24", "MacAddress": "02:42:0a:2c:00:99"}

@@ -112,6 +112,11 @@ def test_network_request_of_the_null_ipam_has_no_subnets() -> None:
     assert (request.network.subnets, request.spaces) == ((), ())
 
 
+@pytest.mark.parametrize("pool", [None, ""])
+def test_network_request_with_data_without_a_pool_has_no_subnet(pool: object) -> None:
+    assert network(IPv4Data=[{"AddressSpace": "null", "Pool": pool}]).network.subnets == ()
+
+
 def test_network_request_without_a_gateway_has_none() -> None:
     bare = {"AddressSpace": "pynet-local", "Pool": "10.44.0.0/24"}
 
@@ -367,6 +372,33 @@ def test_decode_of_an_empty_body_says_that_the_call_broke(raw: bytes) -> None:
 def test_decode_of_what_is_not_the_wanted_object_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest):
         wire.decode(raw, wire.NetworkBody)
+
+
+def test_decode_of_a_body_nested_too_deeply_is_refused() -> None:
+    raw = b'{"Options": ' + b'{"a":' * 100_000
+
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        wire.decode(raw, wire.OptionsBody)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "texts"),
+    [
+        (None, []),
+        ([], []),
+        ([{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080}], ["8080:80/tcp"]),
+        ([{"Proto": 17, "Port": 53, "HostPort": 0}], [":53/udp"]),
+        ([{"Proto": 47, "Port": 1, "HostPort": 1}], ["1:1/?"]),
+    ],
+)
+def test_port_texts_spell_mappings_as_docker_does(bindings: object, texts: list[str]) -> None:
+    assert wire.port_texts({"com.docker.network.portmap": bindings}) == texts
+
+
+@pytest.mark.parametrize("bindings", ["80", [80], [{"Port": "80"}]])
+def test_port_texts_of_what_is_no_mapping_are_refused(bindings: object) -> None:
+    with pytest.raises(InvalidRequest, match="portmap"):
+        wire.port_texts({"com.docker.network.portmap": bindings})
 
 
 json_values = st.recursive(

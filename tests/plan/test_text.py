@@ -20,7 +20,7 @@ from netplug.plan.objects import (
     Sysctl,
     Veth,
 )
-from netplug.plan.text import difference_text, object_text, objects_text, plan_text
+from netplug.plan.text import difference_text, object_text, objects_text, plan_text, step_text
 from tests.conftest import Golden
 
 WEB = Bridge(
@@ -97,3 +97,18 @@ def test_object_text_is_one_line_whatever_the_object(obj: KernelObject) -> None:
 )
 def test_difference_text_states_what_the_step_would_mend(step: Step, text: str) -> None:
     assert difference_text(step) == text
+
+
+def test_step_text_of_rules_of_an_earlier_run_says_so() -> None:
+    wish = Firewall(has_ipv6=True, filters_bridged=False)
+    differing = frozenset({"has_ipv6", "filters_bridged"})
+
+    assert step_text(Change(wish, Firewall(), differing)) == (
+        "change firewall PYNET: rules of an earlier run are replaced"
+    )
+
+
+def test_step_text_of_a_value_that_was_not_read_says_unknown() -> None:
+    step = Change(WEB, Bridge(name="py-web"), frozenset({"mtu_bytes"}))
+
+    assert step_text(step) == "change bridge py-web: mtu_bytes unknown -> 1500"

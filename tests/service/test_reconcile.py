@@ -266,3 +266,21 @@ async def test_plan_is_what_run_then_does(world: World, web: Network) -> None:
     report = await world.reconciler.run()
 
     assert plan.steps == report.steps != ()
+
+
+async def test_run_with_a_network_that_cannot_be_planned_mends_the_others_and_deletes_nothing(
+    world: World, web: Network
+) -> None:
+    lost = replace(network(2), driver="vxlan", state=NetworkState.READY)
+    await world.state.commit(puts=(lost,))
+    await world.kernel.apply(Create(Bridge(name="py-whose")))
+    await world.kernel.apply(Delete(BRIDGE))
+
+    report = await world.reconciler.run()
+
+    assert BRIDGE.key in {o.key for o in world.built}
+    assert Bridge(name="py-whose").key in {o.key for o in world.built}
+    assert report.problems == (
+        "network 200000000000 cannot be planned: "
+        "invalid options: driver='vxlan': one of bridge is wanted",
+    )

@@ -10,8 +10,8 @@ import pytest
 from netplug.errors import Conflict, InvalidOptions, InvalidRequest, KernelRefused, NotFound
 from netplug.kernel.memory import fail_at
 from netplug.model import LeaseKind, Network, Origin
-from netplug.plan.diff import Plan
-from netplug.plan.objects import SandboxLink
+from netplug.plan.diff import Delete, Plan
+from netplug.plan.objects import SandboxLink, Veth
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
 from tests.service.world import (
     NETNS,
@@ -206,6 +206,30 @@ async def test_attach_of_an_address_elsewhere_names_the_subnets(world: World) ->
         )
 
     assert world.kept == kept
+
+
+async def test_attach_of_two_addresses_of_one_family_is_refused(world: World) -> None:
+    await made(world)
+    kept = world.kept
+    addresses = (ip_address("10.9.0.7"), ip_address("10.9.0.8"))
+
+    with pytest.raises(InvalidRequest, match="one address of each family"):
+        await world.standalone.attach(AttachWish(network="web", netns=NETNS, addresses=addresses))
+
+    assert world.kept == kept
+
+
+async def test_attach_to_a_process_is_not_taken_up_again_by_another_of_its_number(
+    world: World,
+) -> None:
+    await made(world)
+    world.kernel.namespaces.add("/proc/4711/ns/net")
+    attached = await world.standalone.attach(AttachWish(network="web", netns="/proc/4711/ns/net"))
+    await world.kernel.apply(Delete(Veth(name=f"pyv{attached.short_id}")))
+
+    await world.reconciler.run()
+
+    assert not [o for o in world.built if isinstance(o, SandboxLink)]
 
 
 async def test_attach_of_a_name_in_use_is_a_conflict(world: World) -> None:

@@ -1,0 +1,132 @@
+"""The view: a value that is replaced, with records that have one place each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Network, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netplug.model import (
+    Endpoint,
+    EndpointId,
+    HostFacts,
+    HostState,
+    Lease,
+    Network,
+    NetworkId,
+    Pool,
+    PoolId,
+    Record,
+    View,
+)
+from tests.service.world import NOON
+
+HOST = HostState(instance="0f3a", ula=IPv6Network("fd12:3456:789a::/48"))
+EMPTY = View(host=HOST)
+NETWORKS = [Network(id=NetworkId(c * 64), created_at=NOON) for c in "ab"]
+ENDPOINTS = [
+    Endpoint(id=EndpointId(c * 64), network_id=n.id, mac="02:42:00:00:00:02", created_at=NOON)
+    for c, n in zip("cd", NETWORKS, strict=True)
+]
+POOLS = [
+    Pool(id=PoolId(f"local/{n}"), space="local", network=ip_network(n), created_at=NOON)
+    for n in ("10.9.0.0/24", "10.10.0.0/24")
+]
+LEASES = [
+    Lease(pool_id=pool.id, address=ip_address(address), created_at=NOON)
+    for pool, address in zip(POOLS, ("10.9.0.2", "10.10.0.2"), strict=True)
+]
+RECORDS: list[Record] = [*NETWORKS, *ENDPOINTS, *POOLS, *LEASES]
+
+some_records = st.lists(st.sampled_from(RECORDS), max_size=8)
+
+
+def content(view: View) -> set[Record]:
+    leases = {lease for held in view.leases.values() for lease in held.values()}
+    return {
+        *view.networks.values(),
+        *view.endpoints.values(),
+        *view.pools.values(),
+        *leases,
+    }
+
+
+@given(some_records)
+def test_with_records_holds_each_once(records: list[Record]) -> None:
+    assert content(EMPTY.with_records(records)) == set(records)
+
+
+@given(some_records)
+def test_without_takes_back_what_with_records_put(records: list[Record]) -> None:
+    leases = [record for record in records if isinstance(record, Lease)]
+    others = [record for record in records if not isinstance(record, Lease)]
+
+    assert EMPTY.with_records(records).without([*leases, *others]) == EMPTY
+
+
+@given(some_records, some_records)
+def test_change_leaves_the_view_before_it_alone(first: list[Record], then: list[Record]) -> None:
+    before = EMPTY.with_records(first)
+
+    before.with_records(then).without(first)
+
+    assert content(before) == set(first)
+
+
+@given(some_records)
+def test_without_of_what_is_not_there_changes_nothing(records: list[Record]) -> None:
+    assert EMPTY.without(records) == EMPTY
+
+
+def test_with_records_replaces_the_namesake() -> None:
+    renamed = replace(NETWORKS[0], name="web")
+
+    view = EMPTY.with_records([NETWORKS[0], renamed])
+
+    assert set(view.networks.values()) == {renamed}
+
+
+def test_with_records_takes_a_host_and_without_keeps_it() -> None:
+    other = HOST.with_engine("engine-1")
+
+    view = EMPTY.with_records([other])
+
+    assert view.host == other
+    assert view.without([other]).host == other
+
+
+def test_without_a_pool_drops_its_leases_and_no_other() -> None:
+    view = EMPTY.with_records(RECORDS).without([POOLS[0]])
+
+    assert view.leases_of(POOLS[0].id) == {}
+    assert set(view.leases) == {POOLS[1].id}
+
+
+def test_endpoints_of_a_network_are_its_own() -> None:
+    view = EMPTY.with_records(RECORDS)
+
+    assert view.endpoints_of(NETWORKS[0].id) == (ENDPOINTS[0],)
+    assert view.endpoints_of(NetworkId("f" * 64)) == ()
+
+
+def test_with_facts_keeps_the_records() -> None:
+    view = EMPTY.with_records(RECORDS)
+
+    assert content(view.with_facts(HostFacts(has_ipv6=False))) == content(view)
+
+
+@pytest.mark.parametrize("record", [NETWORKS[0], ENDPOINTS[0]])
+def test_label_is_the_name_or_the_short_id(record: Network | Endpoint) -> None:
+    assert record.label == record.short_id == record.id[:12]
+    assert replace(record, name="web").label == "web"
+
+
+def test_view_cannot_be_changed() -> None:
+    view = EMPTY.with_records(RECORDS)
+
+    for mapping in (view.networks, view.endpoints, view.pools, view.leases):
+        with pytest.raises(TypeError):
+            mapping["x"] = None  # type: ignore[index]
