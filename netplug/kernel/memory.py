@@ -197,7 +197,9 @@ class MemoryKernel:
         if not isinstance(obj, Bridge | Veth):
             self._create(obj)
             return
-        present = self._link(obj.name)
+        present = self._objects.get(obj.key)
+        if present is None:
+            raise _refused(f"change {obj.key}", errno.ENODEV)
         if isinstance(obj, Veth) and "bridge" in differing and obj.bridge:
             self._link(obj.bridge)
         self._put(replace(present, **{name: getattr(obj, name) for name in differing}))
@@ -231,10 +233,13 @@ class MemoryKernel:
             raise _refused(f"configure {link.name} in {link.netns}", errno.ENODEV)
         self._put(link)
 
-    def _link(self, name: str) -> KernelObject:
-        if (link := self._objects.get(Key("link", name))) is not None:
-            return link
-        raise _refused(f"use link {name}", errno.ENODEV)
+    def _link(self, name: str) -> Seen:
+        """Return a link that something is to stand on; Linux does not ask whose it is."""
+        key = Key("link", name)
+        link = self._objects.get(key) or self.foreign.get(key)
+        if link is None:
+            raise _refused(f"use link {name}", errno.ENODEV)
+        return link
 
     def _has_sets(self, version: int) -> bool:
         firewall = self._objects.get(_FIREWALL)

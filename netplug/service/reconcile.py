@@ -10,8 +10,8 @@ from netplug.clock import Clock
 from netplug.errors import PynetError
 from netplug.model import NetworkState, Origin
 from netplug.plan.diff import Delete, Plan, Step, diff
-from netplug.plan.objects import Foreign, KernelObject, Key
-from netplug.plan.order import is_shared
+from netplug.plan.objects import Foreign, KernelObject, Key, Veth
+from netplug.plan.order import is_shared, stands_on
 from netplug.plan.text import difference_text, short_text, step_text
 from netplug.service.journal import Journal
 from netplug.service.networks import Networks
@@ -117,8 +117,8 @@ class Reconciler:
     async def _difference(self) -> tuple[Plan, list[str]]:
         """Diff everything; return the plan, and what stands in its way.
 
-        Wanted objects whose name is taken by a stranger are set aside. If a network cannot be
-        planned, nothing is deleted: it might be its own.
+        Wanted objects whose name is taken by a stranger are set aside, with what would stand on
+        the stranger. If a network cannot be planned, nothing is deleted: it might be its own.
         """
         desired, problems = self._desired()
         observed = await self.networks.kernel.inventory(desired)
@@ -126,9 +126,10 @@ class Reconciler:
         clashes = [
             f"{o.key} exists and is not pynet's ({taken[o.key]})" for o in desired if o.key in taken
         ]
+        aside = {o.key for o in desired if o.key in taken or _rests_on(o) in taken}
         plan = diff(
-            [o for o in desired if o.key not in taken],
-            [o for o in observed if not isinstance(o, Foreign)],
+            [o for o in desired if o.key not in aside],
+            [o for o in observed if not isinstance(o, Foreign) and o.key not in aside],
         )
         if problems:
             plan = replace(plan, steps=tuple(s for s in plan.steps if not isinstance(s, Delete)))
@@ -157,6 +158,13 @@ class Reconciler:
             if problem not in self._known_problems:
                 log.warning("cannot be mended", extra={"reason": problem})
         self._known_problems = frozenset(report.problems)
+
+
+def _rests_on(obj: KernelObject) -> Key | None:
+    """Return the key of the link that `obj` is put on."""
+    if isinstance(obj, Veth):
+        return Key("link", obj.bridge or "")
+    return stands_on(obj)
 
 
 def _is_kept_a_while(step: Step) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from netplug.api.app import Readiness
 from netplug.contract.ipam import PoolRequest
 from netplug.kernel.memory import fail_at
 from netplug.plan.diff import Create, Delete
-from netplug.plan.objects import Bridge, Foreign
+from netplug.plan.objects import Bridge, Foreign, Masquerade
 from netplug.settings import Settings
 from tests.api.conftest import Client, Reply, served
 from tests.conftest import ROOT
@@ -359,12 +360,13 @@ async def test_verify_tells_differences_and_strangers(admin: Client, world: Worl
     made = await web(admin)
     link = Bridge(name=made["link"])
     await world.kernel.apply(Delete(link))
+    await world.kernel.apply(Delete(Masquerade(subnet=ip_network("10.9.0.0/24"))))
     world.kernel.foreign[link.key] = Foreign(key=link.key, description="a macvlan link")
 
     verdict = await admin.get("/v1/verify")
 
     assert set(verdict) == {"checked", "differences", "foreign"}
-    assert verdict["differences"] == [f"address 10.9.0.1/24 on {made['link']} is missing"]
+    assert verdict["differences"] == ["masquerade 10.9.0.0/24 is missing"]
     assert verdict["foreign"] == [f"link {made['link']} exists and is not pynet's (a macvlan link)"]
 
 

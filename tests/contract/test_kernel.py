@@ -158,6 +158,16 @@ class KernelContract:
 
         assert refusal.value.code == errno.EACCES
 
+    async def test_create_on_a_strangers_link_is_not_refused(
+        self, kernel: Kernel, stranger: Stranger
+    ) -> None:
+        stranger(BRIDGE.name)
+
+        await make(kernel, GATEWAY, VETH)
+
+        assert await holds(kernel, GATEWAY)
+        assert await holds(kernel, VETH)
+
     async def test_create_unknown_switch_is_refused(self, kernel: Kernel) -> None:
         with pytest.raises(KernelRefused) as refusal:
             await kernel.apply(Create(Sysctl(name="net/ipv4/no_such_switch", value="1")))

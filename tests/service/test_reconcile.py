@@ -18,6 +18,7 @@ from netplug.plan.objects import (
     Foreign,
     KernelObject,
     LocalSubnet,
+    Masquerade,
     Sysctl,
     Veth,
 )
@@ -132,6 +133,21 @@ async def test_run_leaves_a_stranger_of_a_wanted_name_and_mends_the_rest(
     assert BRIDGE.key not in {o.key for o in world.built}
 
 
+async def test_run_puts_nothing_on_a_strangers_link_and_keeps_what_was_on_ours(
+    world: World, web: Network
+) -> None:
+    await joined(world, web)
+    await world.kernel.apply(Delete(BRIDGE))
+    world.kernel.foreign[BRIDGE.key] = Foreign(key=BRIDGE.key, description="a bridge link")
+    built = world.built
+
+    report = await world.reconciler.run()
+
+    assert report.steps == ()
+    assert report.problems == ("link py-100000000000 exists and is not pynet's (a bridge link)",)
+    assert world.built == built
+
+
 async def test_run_tells_a_problem_once_for_as_long_as_it_lasts(
     world: World, web: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,6 +256,7 @@ async def test_verify_names_differences_and_strangers_and_changes_nothing(
     world: World, web: Network
 ) -> None:
     await world.kernel.apply(Delete(BRIDGE))
+    await world.kernel.apply(Delete(Masquerade(subnet=web.subnets[0].pool)))
     await world.kernel.apply(Create(Bridge(name="py-orphan")))
     stranger = Foreign(key=BRIDGE.key, description="a macvlan link")
     world.kernel.foreign[stranger.key] = stranger
@@ -249,7 +266,7 @@ async def test_verify_names_differences_and_strangers_and_changes_nothing(
 
     assert verdict.foreign == ("link py-100000000000 exists and is not pynet's (a macvlan link)",)
     assert "bridge py-orphan is ours and not wanted" in verdict.differences
-    assert "address 10.1.0.1/24 on py-100000000000 is missing" in verdict.differences
+    assert "masquerade 10.1.0.0/24 is missing" in verdict.differences
     assert world.kernel.objects == objects
 
 
