@@ -126,6 +126,17 @@ async def test_release_address_frees_it_and_repeating_it_succeeds(world: World) 
     assert str(lease.address) == "10.9.0.7"
 
 
+async def test_request_address_after_a_restart_does_not_begin_anew(world: World) -> None:
+    pool = await pool_of(world)
+    first, _ = await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+    await world.addresses.release_address(pool.id, first.address)
+
+    after = await world.restarted()
+    second, _ = await after.addresses.request_address(AddressRequest(pool_id=pool.id))
+
+    assert second.address == first.address + 1
+
+
 async def test_remember_engine_survives_a_restart_and_keeps_the_cursor(world: World) -> None:
     await world.addresses.request_pool(PoolRequest(space="pynet-local"))
 

@@ -11,7 +11,7 @@ import pytest
 from netplug.contract.engine import EngineAway, EngineEndpoint, EngineNetwork
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import EngineUnreachable
-from netplug.model import Endpoint, Network
+from netplug.model import Endpoint, Network, Pool
 from netplug.service.identities import GRACE, Identities
 from netplug.service.standalone import AttachWish, NetworkWish
 from tests.service.world import NETNS, NOON, World, joined, known_to_engine, network
@@ -259,6 +259,23 @@ async def test_sweep_releases_a_pool_that_nobody_uses_at_the_second_sight(world:
     await world.identities.sweep()
 
     assert world.state.view.pools == {}
+
+
+async def test_sweep_judges_each_pool_by_its_own_first_sight(world: World) -> None:
+    async def request(subnet: str) -> Pool:
+        wish = PoolRequest(space="pynet-local", network=ip_network(subnet))
+        return await world.addresses.request_pool(wish)
+
+    await request("10.9.0.0/24")
+    await world.identities.learn(known_to_engine(world))
+    world.clock.advance(PAST_GRACE_S)
+    second = await request("10.10.0.0/24")
+    await world.identities.sweep()
+    world.clock.advance(PAST_GRACE_S)
+
+    await world.identities.sweep()
+
+    assert set(world.state.view.pools) == {second.id}
 
 
 async def test_sweep_keeps_a_pool_of_a_network_of_another_driver(world: World) -> None:

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from netplug.contract.store import Batch
 from netplug.errors import Conflict, InvalidOptions, KernelRefused, NotFound, StoreUnavailable
 from netplug.kernel.memory import fail_at
 from netplug.model import HostFacts, NetworkId, NetworkState
@@ -47,6 +48,17 @@ async def test_create_survives_a_restart(world: World) -> None:
     assert after.kernel.objects == before
     assert after.reconciler.last is not None
     assert after.reconciler.last.steps == ()
+
+
+async def test_create_and_delete_survive_a_power_failure(world: World) -> None:
+    batches: list[Batch] = []
+    world.store.before_commit = batches.append  # type: ignore[assignment]
+
+    await world.networks.create(DUAL)
+    created = batches[-1]
+    await world.networks.delete(DUAL.id)
+
+    assert [created.is_durable, batches[-1].is_durable] == [True, True]
 
 
 async def test_create_remembers_the_uplinks_mtu_of_that_day(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,13 +69,14 @@ class SetClock:
 
 
 class HookedStore(MemoryStore):
-    """A store in which something can happen before a commit."""
+    """A store in which something can happen before a commit; others run meanwhile, as on disk."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
         self.before_commit: Hook = nothing_happens
 
     async def commit(self, batch: Batch) -> None:
+        await asyncio.sleep(0)
         self.before_commit(batch)
         await super().commit(batch)
 
