@@ -120,9 +120,8 @@ def tidy(world: World, name: str) -> None:
     boxes = ("starting", "connecting", "leaving", "stopping")
     world.docker("rm", "--force", *(f"{name}-{box}" for box in boxes))
     there = world.docker("network", "ls", "--format", "{{.Name}}").stdout.split()
-    for network in ("side", "going", "coming"):
-        if f"{name}-{network}" in there:
-            world.docker("network", "rm", f"{name}-{network}")
+    networks = [f"{name}-{network}" for network in ("side", "going", "coming")]
+    world.remove_networks(*(network for network in networks if network in there))
 
 
 @contextmanager
