@@ -37,7 +37,7 @@ class Kernel(Protocol):
         ...
 
     async def apply(self, step: Step) -> None:
-        """Take one step; repeating a step that was taken is harmless.
+        """Take one step. Repeating it changes nothing; a link made twice is refused.
 
         Removing a link marks it and returns: marked links go together a little later, since each
         removal costs the kernel a grace period (16-30 ms). The mark is in the kernel, so that a

@@ -21,7 +21,7 @@ from typing import Any
 from pyroute2 import AsyncIPRoute, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netplug.errors import KernelRefused
+from netplug.errors import Conflict, KernelRefused
 from netplug.kernel import rtnl, switches
 from netplug.model import IPAddress
 from netplug.plan.objects import (
@@ -132,7 +132,7 @@ class Links:
                 self._change_bridge(link, differing)
             case Veth(bridge=bridge, is_isolated=is_isolated):
                 if "bridge" in differing and bridge:
-                    self._set(link.name, master=self._index(bridge))
+                    self._set(link.name, master=self._own_bridge(bridge))
                 if differing & {"bridge", "is_isolated"}:
                     self._set(link.name, is_isolated=bool(is_isolated))
 
@@ -203,13 +203,22 @@ class Links:
                 kind="veth",
                 group=GROUP_BASE | LinkPolicy.PORT,
                 mtu=veth.mtu_bytes,
-                master=self._index(veth.bridge) if veth.bridge else None,
+                master=self._own_bridge(veth.bridge) if veth.bridge else None,
                 peer=rtnl.Link(name=veth.peer, address=veth.peer_mac, mtu=veth.mtu_bytes),
             )
         )
         _silence_ipv6(veth.name)
         isolation = {"is_isolated": True} if veth.is_isolated else {}
         self._set(veth.name, is_up=True, alias=self._alias, **isolation)
+
+    def _own_bridge(self, name: str) -> int:
+        """Return the index of a bridge of ours: a stranger may have taken its name."""
+        found = self._rtnl.link(name)
+        if found is None:
+            raise KernelRefused(f"use link {name}", "there is no such link", errno.ENODEV)
+        if isinstance(self._read(found), Foreign):
+            raise Conflict(f"link {name}", "exists and is not pynet's", "remove or rename it")
+        return found.index
 
     def _add(self, link: rtnl.Link) -> None:
         try:

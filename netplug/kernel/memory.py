@@ -190,7 +190,7 @@ class MemoryKernel:
         if link.name in taken or (isinstance(link, Veth) and link.peer in taken):
             raise _refused(f"create {link.key}", errno.EEXIST)
         if isinstance(link, Veth) and link.bridge:
-            self._link(link.bridge)
+            self._own_bridge(link.bridge)
         self._put(link)
 
     def _change(self, obj: KernelObject, differing: frozenset[str]) -> None:
@@ -201,7 +201,7 @@ class MemoryKernel:
         if present is None:
             raise _refused(f"change {obj.key}", errno.ENODEV)
         if isinstance(obj, Veth) and "bridge" in differing and obj.bridge:
-            self._link(obj.bridge)
+            self._own_bridge(obj.bridge)
         self._put(replace(present, **{name: getattr(obj, name) for name in differing}))
         if isinstance(obj, Bridge) and "has_ipv6" in differing and not obj.has_ipv6:
             self._drop(a for a in self._addresses(obj.name) if a.address.version == 6)
@@ -240,6 +240,10 @@ class MemoryKernel:
         if link is None:
             raise _refused(f"use link {name}", errno.ENODEV)
         return link
+
+    def _own_bridge(self, name: str) -> None:
+        if isinstance(self._link(name), Foreign):
+            raise Conflict(f"link {name}", "exists and is not pynet's", "remove or rename it")
 
     def _has_sets(self, version: int) -> bool:
         firewall = self._objects.get(_FIREWALL)

@@ -163,10 +163,19 @@ class KernelContract:
     ) -> None:
         stranger(BRIDGE.name)
 
-        await make(kernel, GATEWAY, VETH)
+        await make(kernel, GATEWAY)
 
         assert await holds(kernel, GATEWAY)
-        assert await holds(kernel, VETH)
+
+    async def test_create_veth_on_a_strangers_bridge_is_a_conflict(
+        self, kernel: Kernel, stranger: Stranger
+    ) -> None:
+        stranger(BRIDGE.name)
+
+        with pytest.raises(Conflict):
+            await kernel.apply(Create(VETH))
+
+        assert await seen(kernel, VETH) is None
 
     async def test_create_unknown_switch_is_refused(self, kernel: Kernel) -> None:
         with pytest.raises(KernelRefused) as refusal:
