@@ -82,7 +82,7 @@ class Links:
         return [link for link in map(self._read, bridges_and_veths) if link is not None]
 
     async def addresses_of(self, links: Collection[str]) -> frozenset[Address]:
-        """Return the addresses of `links` other than link-local IPv6; of one, without a dump."""
+        """Return the addresses of `links` other than link-local IPv6; lists the whole table."""
         names = {index: name for name in links if (index := index_of(name))}
         if not names:
             return frozenset()
