@@ -63,7 +63,7 @@ def skip_without(*things: str) -> None:
 def machine_before() -> snapshot.Snapshot:
     """The machine before the first host was made."""
     skip_without(*probes.OF_A_LAB)
-    return snapshot.take()
+    return snapshot.take_first()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from netplug.api.app import Methods, Readiness, plugin_app
 from netplug.api.sockets import claim_namespace, listen
 from netplug.engine.watch import Watcher
 from netplug.errors import Conflict, EngineUnreachable, PynetError
+from netplug.service.rule_watch import LOOK_S, RuleWatch
+from netplug.service.uplink_watch import UplinkWatch
 from netplug.settings import Settings
 from netplug.wiring import Wiring, open_store, wire
 
@@ -57,8 +59,9 @@ class Daemon:
     async def serve(self) -> None:
         """Listen, then initialise, then serve until told to stop.
 
-        The sockets are closed first at the end, then requests under way are awaited, then the
-        kernel and the store are closed.
+        At the end names are taken back first, so that sandboxes have Docker's DNS at once; then the
+        sockets are closed, then requests under way are awaited, then the kernel and the store are
+        closed.
 
         Raises:
             PynetError: it cannot start; nothing was changed.
@@ -87,16 +90,28 @@ class Daemon:
         log.info("listening", extra={"plugin": str(s.plugin_socket), "admin": str(s.admin_socket)})
 
     async def _work(self, wiring: Wiring) -> None:
+        await self._open_names(wiring)
+        try:
+            await self._recover_and_run(wiring)
+        finally:
+            wiring.services.names.stop()
+            await wiring.names.close(is_stop=True)
+        wiring.services.journal.close()
+
+    async def _recover_and_run(self, wiring: Wiring) -> None:
         try:
             await wiring.services.reconciler.recover()
         except PynetError as error:
             log.error("the kernel is not as it should be yet", extra={"reason": str(error)})
         self._readiness.open()
         log.info("ready", extra={"version": __version__})
+        reconciler, clock = wiring.services.reconciler, wiring.services.clock
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s)),
                 tasks.create_task(_sweep_for_ever(wiring)),
+                tasks.create_task(_watch_for_ever(RuleWatch(reconciler, clock))),
+                tasks.create_task(_watch_for_ever(UplinkWatch(reconciler, clock))),
             ]
             if wiring.watcher is not None:
                 running.append(tasks.create_task(_follow_engine(wiring, wiring.watcher)))
@@ -104,7 +119,17 @@ class Daemon:
             log.info("stopping")
             for task in running:
                 task.cancel()
-        wiring.services.journal.close()
+
+    async def _open_names(self, wiring: Wiring) -> None:
+        """Start the DNS, before anything else: containers may be asking.
+
+        Without it they have Docker's, which is no reason to stop.
+        """
+        try:
+            await wiring.names.open()
+        except PynetError as error:
+            log.error("names are not answered", extra={"reason": str(error)})
+        wiring.services.names.start()
 
     async def _close_wiring(self) -> None:
         if self._wiring is None:
@@ -147,6 +172,13 @@ async def _reconcile_for_ever(wiring: Wiring, interval_s: float) -> None:
             await wiring.services.reconciler.run()
         except PynetError as error:
             log.warning("reconciliation failed", extra={"reason": str(error)})
+
+
+async def _watch_for_ever(watch: RuleWatch | UplinkWatch) -> None:
+    pause_s = LOOK_S
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = await watch.look()
 
 
 async def _follow_engine(wiring: Wiring, watcher: Watcher) -> None:

@@ -7,6 +7,8 @@
     │   └── InvalidSettings             configuration file, environment, flags
     ├── NotFound                404  exit 4
     ├── Conflict                409  exit 5   exists, in use, overlaps, not ours
+    │   ├── PortTaken                   a host port is somebody else's
+    │   └── PortRefused                 a port mapping cannot be published
     ├── PoolExhausted           503  exit 6
     ├── Unsupported             501  exit 7   this kernel, this method
     ├── KernelRefused           500  exit 8
@@ -86,6 +88,24 @@ class Conflict(PynetError):
         super().__init__(f"{thing} {reason}" + (f"; {hint}" if hint else ""))
         self.thing = thing
         self.reason = reason
+
+
+class PortTaken(Conflict):
+    """A host port is in use; `holder` says by whom, as far as that can be seen."""
+
+    def __init__(self, port: str, holder: str) -> None:
+        super().__init__(f"host port {port}", f"is in use by {holder}")
+        self.port = port
+        self.holder = holder
+
+
+class PortRefused(Conflict):
+    """A port mapping cannot be published; `mapping` is as Docker writes it, `why` a sentence."""
+
+    def __init__(self, mapping: str, why: str) -> None:
+        super().__init__(f"port mapping {mapping}", f"cannot be published: {why}")
+        self.mapping = mapping
+        self.why = why
 
 
 class PoolExhausted(PynetError):

@@ -1,4 +1,4 @@
-"""Docker's label keys that every driver shares, once. A driver's own keys live in its options.py.
+"""Label keys of Docker that all drivers share, and of Compose. A driver's own: its options.py.
 
 Source: moby daemon/libnetwork/netlabel/labels.go.
 """
@@ -15,4 +15,11 @@ GATEWAY = "com.docker.network.gateway"
 ENDPOINT_NAME = "com.docker.network.endpoint.name"
 ENDPOINT_PREFIX = "com.docker.network.endpoint."
 PORT_MAP = "com.docker.network.portmap"
+NO_PROXY_6TO4 = "com.docker.network.driver.private.no_proxy_6to4"
 REQUEST_ADDRESS_TYPE = "RequestAddressType"
+
+# Source: docker/compose pkg/api/labels.go.
+COMPOSE_PROJECT = "com.docker.compose.project"
+COMPOSE_SERVICE = "com.docker.compose.service"
+COMPOSE_NUMBER = "com.docker.compose.container-number"
+COMPOSE_ONE_OFF = "com.docker.compose.oneoff"

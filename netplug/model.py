@@ -1,4 +1,4 @@
-"""What there is: networks, endpoints, pools, leases. Frozen values, no behaviour beyond them.
+"""What there is: networks, endpoints, pools, leases, names. Frozen values, hardly any behaviour.
 
 Every record that outlives the daemon is here, and `netplug.store` writes exactly these.
 `View` is all of them at one moment; it is replaced whole, never changed.
@@ -21,7 +21,7 @@ from ipaddress import (
     IPv6Network,
 )
 from types import MappingProxyType
-from typing import NewType
+from typing import Any, NewType
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -30,6 +30,8 @@ IPNetwork = IPv4Network | IPv6Network
 NetworkId = NewType("NetworkId", str)
 EndpointId = NewType("EndpointId", str)
 PoolId = NewType("PoolId", str)
+
+NameKey = tuple[NetworkId, str, "RecordKind"]
 
 
 class Origin(StrEnum):
@@ -54,6 +56,163 @@ class LeaseKind(StrEnum):
     ENDPOINT = "endpoint"
 
 
+class Protocol(StrEnum):
+    """The transport of a published port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRequest:
+    """A port, or a run of `count` ports, of a container that the host is asked to publish.
+
+    `host_ip` None leaves the addresses to the network's default. `host_port` 0 leaves the choice to
+    the host; otherwise the first free port from `host_port` to `host_port_end` is taken, which are
+    equal where the choice is the user's. A run is published port by port, in order, from
+    `host_port` on.
+    """
+
+    protocol: Protocol
+    container_port: int
+    host_ip: IPAddress | None = None
+    host_port: int = 0
+    host_port_end: int = 0
+    count: int = 1
+    origin: Origin = Origin.DOCKER
+
+    @property
+    def text(self) -> str:
+        """Return it as Docker's `-p` has it: "127.0.0.1:8080:80/tcp", "8000-8009:9000-9009/udp"."""
+        ip = "" if self.host_ip is None else _in_url(self.host_ip)
+        last = self.host_port + self.count - 1 if self.count > 1 else self.host_port_end
+        parts = (ip, _run(self.host_port, last) if self.host_port else "")
+        host = ":".join(part for part in parts if part or ip)
+        inside = _run(self.container_port, self.container_port + self.count - 1)
+        return f"{host}:{inside}/{self.protocol}".removeprefix(":")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPorts:
+    """Ports of the host, from `first` to `last`; `host_ip` None is on whatever address."""
+
+    protocol: Protocol
+    first: int
+    last: int
+    host_ip: IPAddress | None = None
+
+    @property
+    def text(self) -> str:
+        """Return them as a user names them: "127.0.0.1:8080/tcp", "8000-8009/udp"."""
+        ip = "" if self.host_ip is None else f"{_in_url(self.host_ip)}:"
+        return f"{ip}{_run(self.first, self.last)}/{self.protocol}"
+
+    def cut(self, mapping: PortMapping) -> tuple[PortMapping | None, tuple[PortMapping, ...]]:
+        """Return what of a mapping is one of these ports, and the rest of it."""
+        first, last = (max(self.first, mapping.host_port), min(self.last, mapping.last_host_port))
+        on = tuple(ip for ip in mapping.host_ips if self.host_ip in (None, ip))
+        if mapping.asked.protocol is not self.protocol or first > last or not on:
+            return None, (mapping,)
+        elsewhere = tuple(ip for ip in mapping.host_ips if ip not in on)
+        rest = [replace(mapping, host_ips=elsewhere)] if elsewhere else []
+        here = replace(mapping, host_ips=on)
+        if mapping.host_port < first:
+            rest.append(here.part(mapping.host_port, first - 1))
+        if last < mapping.last_host_port:
+            rest.append(here.part(last + 1, mapping.last_host_port))
+        return here.part(first, last), tuple(rest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A published port or run of ports: what was asked, and which host port it got.
+
+    `host_ips` are the addresses it is published on; an unspecified one means every address of its
+    family.
+    """
+
+    asked: PortRequest
+    host_ips: tuple[IPAddress, ...]
+    host_port: int
+
+    @property
+    def last_host_port(self) -> int:
+        """Return the last host port of the run."""
+        return self.host_port + self.asked.count - 1
+
+    def part(self, first: int, last: int) -> PortMapping:
+        """Return the part of a run from host port `first` to `last`, which lie in it."""
+        if (first, last) == (self.host_port, self.last_host_port):
+            return self
+        asked = replace(
+            self.asked,
+            container_port=self.asked.container_port + first - self.host_port,
+            host_port=first,
+            host_port_end=first,
+            count=last - first + 1,
+        )
+        return replace(self, asked=asked, host_port=first)
+
+    def overlaps(self, other: PortMapping) -> bool:
+        """Return whether a packet could be for both."""
+        if self.asked.protocol is not other.asked.protocol:
+            return False
+        if self.host_port > other.last_host_port or other.host_port > self.last_host_port:
+            return False
+        return any(
+            one.version == two.version and (one == two or one.is_unspecified or two.is_unspecified)
+            for one in self.host_ips
+            for two in other.host_ips
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is at an endpoint: what it is called there besides its name, and where it listens.
+
+    `short_id` is the beginning of the container's id; `project`, `service` and `number` are what
+    Compose calls it; `ports` are those exposed or published; `links` are names that only it has
+    for others. All of it is empty where the engine, or the user who attached a namespace, says
+    nothing of it.
+    """
+
+    aliases: tuple[str, ...] = ()
+    hostname: str = ""
+    short_id: str = ""
+    project: str = ""
+    service: str = ""
+    number: str = ""
+    ports: tuple[tuple[Protocol, int], ...] = ()
+    links: tuple[str, ...] = ()
+
+
+class RecordKind(StrEnum):
+    """The type of a name's record; RFC 1035 section 3.2.2, RFC 2782, RFC 3596."""
+
+    A = "A"
+    AAAA = "AAAA"
+    CNAME = "CNAME"
+    TXT = "TXT"
+    SRV = "SRV"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRecord:
+    """What a user says a name of a network means; `name` is relative to it, in lower case."""
+
+    network_id: NetworkId
+    name: str
+    kind: RecordKind
+    values: tuple[str, ...]
+    created_at: datetime
+
+    @property
+    def key(self) -> NameKey:
+        """Return what it is known by."""
+        return (self.network_id, self.name, self.kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
     """One address range of a network; `gateway` carries the pool's prefix length."""
@@ -64,11 +223,29 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A link of the host's that a network stands on, as it was when the network was made.
+
+    `index` and `mac` tell it from another that takes its name, and find it under a new one. Where
+    `vlan_id` is given, the link is a VLAN of the link `vlan_of` that pynet makes and removes, and
+    they are those of `vlan_of`.
+    """
+
+    name: str
+    index: int = 0
+    mac: str = ""
+    vlan_of: str = ""
+    vlan_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network on this host. `options` are the raw driver options, as the user wrote them.
 
+    `parent` is the link that it stands on, None where it has one of its own.
+    `peers` are the networks that it may talk to, each of which has it among its own.
     `uplink_mtu_bytes` is the uplink's MTU when the network was made: a later change of the uplink
-    must not change the network under its containers.
+    must not change the network under its containers. That of a `parent` is followed.
     """
 
     id: NetworkId
@@ -81,6 +258,8 @@ class Network:
     has_ipv6: bool = False
     subnets: tuple[Subnet, ...] = ()
     pool_ids: tuple[PoolId, ...] = ()
+    peers: tuple[NetworkId, ...] = ()
+    parent: Parent | None = None
     uplink_mtu_bytes: int = 1500
     state: NetworkState = NetworkState.PENDING
     created_at: datetime
@@ -100,14 +279,18 @@ class Network:
 class Endpoint:
     """A container's (or namespace's) place on a network.
 
-    `sandbox` is the netns path named at Join. From Join on the container side of the veth is
-    *lent*: dockerd moves and renames it, and pynet neither recreates nor deletes it behind its
-    back. Where pynet fills the sandbox itself, `interface` is the link's name in there.
+    `identity` is None until the engine told it. `sandbox` is the netns path named at Join. From
+    Join on the container side of the veth is *lent*: dockerd moves and renames it, and pynet
+    neither recreates nor deletes it behind its back. Where pynet fills the sandbox itself,
+    `interface` is the link's name in there. `mac` is empty where the link has that of its parent.
+    `awaited` are the ports that Docker asks for here, and
+    that another endpoint of the sandbox serves, in whole or on some addresses.
     """
 
     id: EndpointId
     network_id: NetworkId
     name: str = ""
+    identity: Identity | None = None
     origin: Origin = Origin.DOCKER
     mac: str
     addresses: tuple[IPInterface, ...] = ()
@@ -115,6 +298,8 @@ class Endpoint:
     sandbox: str = ""
     interface: str = ""
     is_lent: bool = False
+    ports: tuple[PortMapping, ...] = ()
+    awaited: tuple[PortRequest, ...] = ()
     created_at: datetime
 
     @property
@@ -126,6 +311,14 @@ class Endpoint:
     def label(self) -> str:
         """Return what a person calls it: the name, else the short id."""
         return self.name or self.short_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticRoute:
+    """A route inside the sandbox; without `next_hop` it is on-link."""
+
+    destination: IPNetwork
+    next_hop: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +350,26 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowed:
+    """A kernel switch of the host's that has a `value` of ours until nobody needs it any more.
+
+    `before` is what it had, and gets back unless somebody else changed it meanwhile. Of one that
+    another one moved, `value` is what it has once that one is given back.
+    """
+
+    name: str
+    value: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostState:
     """What this installation remembers about itself.
 
     `instance` marks kernel objects as belonging to this state; `ula` is the /48 that automatic
     IPv6 pools are cut from (RFC 4193, random); the cursors are the last automatic pools;
-    `engine_id` is the Docker Engine that this state was used with.
+    `engine_id` is the Docker Engine that this state was used with; `borrowed` are the switches to
+    give back, in the order in which they were taken.
     """
 
     instance: str
@@ -170,25 +377,65 @@ class HostState:
     cursor_ipv4: IPv4Network | None = None
     cursor_ipv6: IPv6Network | None = None
     engine_id: str = ""
+    borrowed: tuple[Borrowed, ...] = ()
 
     def with_engine(self, engine_id: str) -> HostState:
         """Return this with another engine."""
         return replace(self, engine_id=engine_id)
 
 
-Record = Network | Endpoint | Pool | Lease | HostState
+def _in_url(address: IPAddress) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _run(first: int, last: int) -> str:
+    return f"{first}-{last}" if last > first else str(first)
+
+
+Record = Network | Endpoint | Pool | Lease | NameRecord | HostState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """What a link of the host's is like.
+
+    `kind` is the kernel's word for its type ("vlan", "bond"), empty for hardware; `master` is the
+    link that it is a port of, if any.
+    """
+
+    name: str
+    index: int = 0
+    mac: str = ""
+    mtu_bytes: int = 1500
+    kind: str = ""
+    master: str = ""
+    is_loopback: bool = False
+    is_wireless: bool = False
+    is_up: bool = True
+
+
+def _no_links() -> Mapping[str, LinkFacts]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the host is like; read once at start and again when it may have changed.
 
-    `uplink_mtu_bytes` is that of the interface with the default route, else 1500.
+    `uplink` is the interface with the default route, empty without one, and `uplink_mtu_bytes` its
+    MTU, else 1500; `links` and `link_kinds` are those that were asked about and exist;
+    `has_spoof_guard` tells that endpoints can be kept to their own addresses;
+    `ephemeral_ports` are the first and the last port that the kernel chooses from by itself.
     """
 
+    uplink: str = ""
     uplink_mtu_bytes: int = 1500
+    links: Mapping[str, LinkFacts] = field(default_factory=_no_links)
+    link_kinds: frozenset[str] = frozenset()
     has_ipv6: bool = True
     filters_bridged: bool = False
+    has_spoof_guard: bool = True
+    ephemeral_ports: tuple[int, int] = (32768, 60999)
 
 
 def _no_leases() -> Mapping[PoolId, Mapping[IPAddress, Lease]]:
@@ -199,33 +446,44 @@ def _no_leases() -> Mapping[PoolId, Mapping[IPAddress, Lease]]:
 class View:
     """Everything known at one moment. Never changed: `with_records` and `without` make a new one.
 
-    Cost of a change: one shallow copy of the mapping concerned.
+    Cost of changes made at once: one shallow copy of each mapping concerned, of two for endpoints.
+    `engine_subnets` are those of the bridges that the engine makes itself; None until it told.
+    `sandboxes` are the endpoints in each.
     """
 
     host: HostState
     facts: HostFacts = HostFacts()
+    engine_subnets: frozenset[IPNetwork] | None = None
     networks: Mapping[NetworkId, Network] = field(default_factory=lambda: MappingProxyType({}))
     endpoints: Mapping[EndpointId, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
+    sandboxes: Mapping[str, frozenset[EndpointId]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     pools: Mapping[PoolId, Pool] = field(default_factory=lambda: MappingProxyType({}))
     leases: Mapping[PoolId, Mapping[IPAddress, Lease]] = field(default_factory=_no_leases)
+    records: Mapping[NameKey, NameRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_records(self, records: Iterable[Record]) -> View:
         """Return a view in which each of `records` is put in the place of its namesake."""
-        view = self
+        draft = _Draft(self)
         for record in records:
-            view = view._put(record)
-        return view
+            draft.put(record)
+        return draft.view()
 
     def without(self, records: Iterable[Record]) -> View:
         """Return a view without `records`; those that are not there are passed over."""
-        view = self
+        draft = _Draft(self)
         for record in records:
-            view = view._drop(record)
-        return view
+            draft.drop(record)
+        return draft.view()
 
     def with_facts(self, facts: HostFacts) -> View:
         """Return this view of a host that has changed."""
         return replace(self, facts=facts)
+
+    def with_engine_subnets(self, subnets: frozenset[IPNetwork]) -> View:
+        """Return this view beside an engine that has changed."""
+        return replace(self, engine_subnets=subnets)
 
     def leases_of(self, pool_id: PoolId) -> Mapping[IPAddress, Lease]:
         """Return the leases of a pool by address; empty for an unknown pool."""
@@ -235,43 +493,91 @@ class View:
         """Return the endpoints on a network."""
         return tuple(e for e in self.endpoints.values() if e.network_id == network_id)
 
-    def _put(self, record: Record) -> View:
+    def beside(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
+        """Return the other endpoints of an endpoint's sandbox; none while it is in no sandbox."""
+        known = self.sandboxes.get(endpoint.sandbox, frozenset())
+        return tuple(self.endpoints[other] for other in sorted(known - {endpoint.id}))
+
+    def records_of(self, network_id: NetworkId) -> tuple[NameRecord, ...]:
+        """Return what users say of the names of a network."""
+        return tuple(r for r in self.records.values() if r.network_id == network_id)
+
+
+class _Draft:
+    """A view in the making: each of its mappings is copied once, when it is first changed."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._host = view.host
+        self._tables: dict[str, dict[Any, Any]] = {}
+        self._leases: dict[PoolId, dict[IPAddress, Lease]] = {}
+
+    def put(self, record: Record) -> None:
+        """Put `record` in the place of its namesake."""
         match record:
             case Network():
-                networks = {**self.networks, record.id: record}
-                return replace(self, networks=MappingProxyType(networks))
+                self._table("networks")[record.id] = record
             case Endpoint():
-                return replace(
-                    self, endpoints=MappingProxyType({**self.endpoints, record.id: record})
-                )
+                self._move(record.id, record.sandbox)
+                self._table("endpoints")[record.id] = record
             case Pool():
-                return replace(self, pools=MappingProxyType({**self.pools, record.id: record}))
+                self._table("pools")[record.id] = record
             case Lease():
-                of_pool = {**self.leases_of(record.pool_id), record.address: record}
-                return self._with_leases(record.pool_id, of_pool)
+                self._of_pool(record.pool_id)[record.address] = record
+            case NameRecord():
+                self._table("records")[record.key] = record
             case HostState():
-                return replace(self, host=record)
+                self._host = record
 
-    def _drop(self, record: Record) -> View:
+    def drop(self, record: Record) -> None:
+        """Leave `record` out; a pool's leases go with it."""
         match record:
             case Network():
-                kept = {k: v for k, v in self.networks.items() if k != record.id}
-                return replace(self, networks=MappingProxyType(kept))
+                self._table("networks").pop(record.id, None)
             case Endpoint():
-                left = {k: v for k, v in self.endpoints.items() if k != record.id}
-                return replace(self, endpoints=MappingProxyType(left))
+                self._move(record.id, "")
+                self._table("endpoints").pop(record.id, None)
             case Pool():
-                pools = {k: v for k, v in self.pools.items() if k != record.id}
-                return replace(self, pools=MappingProxyType(pools))._with_leases(record.id, {})
+                self._table("pools").pop(record.id, None)
+                self._of_pool(record.id).clear()
             case Lease():
-                of_pool = dict(self.leases_of(record.pool_id))
-                of_pool.pop(record.address, None)
-                return self._with_leases(record.pool_id, of_pool)
+                self._of_pool(record.pool_id).pop(record.address, None)
+            case NameRecord():
+                self._table("records").pop(record.key, None)
             case HostState():
-                return self
+                pass
 
-    def _with_leases(self, pool_id: PoolId, of_pool: dict[IPAddress, Lease]) -> View:
-        leases = {**self.leases, pool_id: MappingProxyType(of_pool)}
-        if not of_pool:
-            del leases[pool_id]
-        return replace(self, leases=MappingProxyType(leases))
+    def view(self) -> View:
+        """Return what came of it."""
+        if self._leases:
+            changed = {k: MappingProxyType(of_pool) for k, of_pool in self._leases.items()}
+            self._tables["leases"] = {
+                k: v for k, v in {**self._view.leases, **changed}.items() if v
+            }
+        tables: dict[str, Any] = {k: MappingProxyType(v) for k, v in self._tables.items()}
+        return replace(self._view, host=self._host, **tables)
+
+    def _move(self, endpoint_id: EndpointId, sandbox: str) -> None:
+        """Note in which sandbox an endpoint is from now on, if in any."""
+        before = self._table("endpoints").get(endpoint_id)
+        if (before.sandbox if before else "") == sandbox:
+            return
+        sandboxes = self._table("sandboxes")
+        if before and before.sandbox:
+            sandboxes[before.sandbox] -= {endpoint_id}
+            if not sandboxes[before.sandbox]:
+                del sandboxes[before.sandbox]
+        if sandbox:
+            sandboxes[sandbox] = sandboxes.get(sandbox, frozenset()) | {endpoint_id}
+
+    def _table(self, name: str) -> dict[Any, Any]:
+        if name not in self._tables:
+            self._tables[name] = getattr(
+                self._view, name
+            ).copy()  # dict() of a proxy is 10 x slower
+        return self._tables[name]
+
+    def _of_pool(self, pool_id: PoolId) -> dict[IPAddress, Lease]:
+        if pool_id not in self._leases:
+            self._leases[pool_id] = dict(self._view.leases_of(pool_id))
+        return self._leases[pool_id]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 from netplug.errors import InvalidSettings
 
 DEFAULT_FILE = "/etc/pynet/pynet.toml"
+# Where the host asks: link-local (RFC 3927), and free of what clouds have at 169.254.169.x.
+HOST_RESOLVER = IPv4Address("169.254.53.53")
 PREFIX = "PYNET_"
 
 # Linux, unix(7): sun_path has 108 bytes, the last one is a zero.
@@ -29,6 +32,10 @@ _SLICE_PREFIX_LENGTH = 24
 # dockerd gives a plugin call up after 30 s (moby: pkg/plugins/client.go).
 _LONGEST_DEADLINE_S = 29.0
 _LONGEST_INTERVAL_S = 86_400.0
+# A name of the longest network still fits before it (RFC 1035 section 2.3.4).
+_LONGEST_DOMAIN = 100
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LOWEST_RATE, _HIGHEST_RATE = 100, 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,10 @@ class Settings:
     """Everything the daemon is told before it starts.
 
     `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
+    `publish_addresses` are those of the host on which ports are published that name none; if it is
+    empty, that is on every address. `dns_address` is where the host itself asks for names, or None;
+    `dns_rate_per_s` is what the questions of one container may cost: 1 for an answer that is kept,
+    20 for one that is looked up or asked for elsewhere; a tenth of it while other containers ask.
     """
 
     state_dir: Path = Path("/var/lib/pynet")
@@ -46,6 +57,10 @@ class Settings:
     log_format: str = "console"
     log_level: str = "info"
     ipam_ranges_ipv4: tuple[IPv4Network, ...] = (IPv4Network("10.208.0.0/12"),)
+    publish_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    dns_domain: str = "pynet"
+    dns_address: IPv4Address | IPv6Address | None = HOST_RESOLVER
+    dns_rate_per_s: float = 200_000.0
     reconcile_interval_s: float = 30.0
     request_deadline_s: float = 25.0
 
@@ -245,6 +260,58 @@ def _range(value: object) -> IPv4Network:
     return network
 
 
+def _addresses(value: object) -> tuple[IPv4Address | IPv6Address, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of addresses, not {value!r}")
+    addresses = tuple(_address(item) for item in value)
+    for one, other in itertools.combinations(addresses, 2):
+        if one == other:
+            raise ValueError(f"{one} is there twice")
+        if one.version == other.version and (one.is_unspecified or other.is_unspecified):
+            raise ValueError(f"{one} and {other}: one of them is every address")
+    return addresses
+
+
+def _address(value: object) -> IPv4Address | IPv6Address:
+    text = _text(value)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address such as 192.0.2.1 or 2001:db8::1") from None
+    if address.is_multicast or "%" in text:
+        raise ValueError(f"{text!r} is not an address that ports can be published on")
+    return address
+
+
+def _domain(value: object) -> str:
+    text = _text(value).lower().strip(".")
+    if len(text) > _LONGEST_DOMAIN or not all(_LABEL.fullmatch(part) for part in text.split(".")):
+        raise ValueError(f"{value!r} is no domain such as pynet or pynet.example.com")
+    return text
+
+
+def _dns_address(value: object) -> IPv4Address | IPv6Address | None:
+    text = _text(value)
+    if text.lower() == "none":
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address such as 169.254.53.53, nor none") from None
+    is_odd = address.is_multicast or address.is_unspecified or address.is_loopback
+    if is_odd or "%" in text:  # loopback addresses are the host's already
+        raise ValueError(f"{text!r} is not an address that the host can ask")
+    return address
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"must be a number, not {value!r}")
+    if not _LOWEST_RATE <= value <= _HIGHEST_RATE:
+        raise ValueError(f"must be from {_LOWEST_RATE} to {_HIGHEST_RATE}, not {value:g}")
+    return float(value)
+
+
 _DEFAULTS = Settings()
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "state_dir": _path,
@@ -255,6 +322,10 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "log_format": _one_of("console", "json"),
     "log_level": _one_of("debug", "info", "warning", "error"),
     "ipam_ranges_ipv4": _ranges,
+    "publish_addresses": _addresses,
+    "dns_domain": _domain,
+    "dns_address": _dns_address,
+    "dns_rate_per_s": _rate,
     "reconcile_interval_s": _seconds(most=_LONGEST_INTERVAL_S),
     "request_deadline_s": _seconds(most=_LONGEST_DEADLINE_S),
 }

@@ -13,16 +13,22 @@ from netplug.api.ipam_driver import IpamDriverApi
 from netplug.api.network_driver import NetworkDriverApi
 from netplug.clock import SystemClock
 from netplug.contract.engine import Engine
+from netplug.contract.names import Names
 from netplug.engine.client import EngineClient
 from netplug.engine.discover import find_engine
 from netplug.engine.watch import Watcher
 from netplug.kernel.linux import LinuxKernel
+from netplug.kernel.resolver import Resolver
+from netplug.plan.resolverlink import plan_resolver_link
 from netplug.service.addresses import Addresses
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import DRIVER, Identities
 from netplug.service.journal import Journal
 from netplug.service.locks import Gate, Locks
+from netplug.service.name_records import NameRecords
+from netplug.service.names import NameDirectory
 from netplug.service.networks import Networks
+from netplug.service.ports import Ports
 from netplug.service.reconcile import Reconciler
 from netplug.service.standalone import Standalone
 from netplug.service.state import State
@@ -40,6 +46,7 @@ class Wiring:
     services: Services
     methods: dict[str, Methods]
     kernel: LinuxKernel
+    names: Names
     store: SqliteStore
     engine: EngineClient | None
     watcher: Watcher | None
@@ -71,11 +78,19 @@ async def wire(settings: Settings, store: SqliteStore) -> Wiring:
     address = find_engine(settings.docker_host, os.environ)
     engine = EngineClient(address) if address else None
     state = await State.loaded(store)
+    if engine is None:
+        state.learn_engine_subnets(frozenset())
     kernel = LinuxKernel(state.view.host.instance)
     await kernel.open()
-    services = _services(settings, state, kernel, clock, engine, address.url if address else "")
+    names = Resolver(domain=settings.dns_domain, rate=int(settings.dns_rate_per_s))
+    services = _services(
+        settings, state, kernel, names, clock, engine, address.url if address else ""
+    )
     network_driver = NetworkDriverApi(
-        networks=services.networks, endpoints=services.endpoints, clock=clock
+        networks=services.networks,
+        endpoints=services.endpoints,
+        ports=services.ports,
+        clock=clock,
     )
     ipam_driver = IpamDriverApi(addresses=services.standalone.addresses)
     return Wiring(
@@ -85,6 +100,7 @@ async def wire(settings: Settings, store: SqliteStore) -> Wiring:
             "IpamDriver": ipam_driver.methods(),
         },
         kernel=kernel,
+        names=names,
         store=store,
         engine=engine,
         watcher=Watcher(engine, DRIVER, clock) if engine else None,
@@ -95,6 +111,7 @@ def _services(
     settings: Settings,
     state: State,
     kernel: LinuxKernel,
+    names: Names,
     clock: SystemClock,
     engine: Engine | None,
     engine_endpoint: str,
@@ -102,16 +119,26 @@ def _services(
     locks = Locks()
     journal = Journal(clock)
     networks = Networks(
-        state=state, drivers=DRIVERS, kernel=kernel, journal=journal, locks=locks, gate=Gate()
+        state=state,
+        drivers=DRIVERS,
+        kernel=kernel,
+        journal=journal,
+        locks=locks,
+        gate=Gate(),
+        shared=plan_resolver_link([settings.dns_address] if settings.dns_address else []),
     )
     endpoints = Endpoints(networks=networks)
+    ports = Ports(endpoints=endpoints, default_addresses=settings.publish_addresses)
     ipam = PoolIpam(ranges_ipv4=settings.ipam_ranges_ipv4)
     addresses = Addresses(state=state, ipam=ipam, kernel=kernel, clock=clock, locks=locks)
     return Services(
         settings=settings,
         networks=networks,
         endpoints=endpoints,
+        ports=ports,
         standalone=Standalone(networks=networks, endpoints=endpoints, addresses=addresses),
+        names=NameDirectory(networks=networks, names=names, host_address=settings.dns_address),
+        records=NameRecords(networks=networks, clock=clock, domain=settings.dns_domain),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
         identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
         journal=journal,

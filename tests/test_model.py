@@ -112,6 +112,16 @@ def test_endpoints_of_a_network_are_its_own() -> None:
     assert view.endpoints_of(NetworkId("f" * 64)) == ()
 
 
+def test_beside_are_the_others_of_a_sandbox_for_as_long_as_they_are_in_it() -> None:
+    one, two = (replace(e, sandbox="/run/netns/web") for e in ENDPOINTS)
+    both = EMPTY.with_records([one, two])
+
+    assert (both.beside(one), both.beside(two)) == ((two,), (one,))
+    assert both.with_records([replace(two, name="db", sandbox="/run/netns/db")]).beside(one) == ()
+    assert both.without([two]).beside(one) == ()
+    assert EMPTY.with_records(ENDPOINTS).beside(ENDPOINTS[0]) == ()
+
+
 def test_with_facts_keeps_the_records() -> None:
     view = EMPTY.with_records(RECORDS)
 

@@ -53,7 +53,7 @@ def test_package_says_that_it_is_typed(name: str) -> None:
     assert (ROOT / name / "py.typed").exists()
 
 
-@pytest.mark.parametrize("library", ["scapy", "rich", "click"])
+@pytest.mark.parametrize("library", ["scapy", "rich", "click", "dns", "prometheus_client"])
 def test_daemon_never_imports(library: str) -> None:
     reached = set(_reached("netplug.daemon"))
 

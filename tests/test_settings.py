@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,10 @@ def test_every_field_of_a_file_is_read() -> None:
         log_format = "json"
         log_level = "DEBUG"
         ipam_ranges_ipv4 = ["10.64.0.0/12", "172.20.0.0/16"]
+        publish_addresses = ["192.0.2.1", "::"]
+        dns_domain = "Lab.Example."
+        dns_address = "169.254.1.1"
+        dns_rate_per_s = 5000
         reconcile_interval_s = 60
         request_deadline_s = 2.5
         """
@@ -72,6 +76,10 @@ def test_every_field_of_a_file_is_read() -> None:
         log_format="json",
         log_level="debug",
         ipam_ranges_ipv4=(IPv4Network("10.64.0.0/12"), IPv4Network("172.20.0.0/16")),
+        publish_addresses=(IPv4Address("192.0.2.1"), IPv6Address("::")),
+        dns_domain="lab.example",
+        dns_address=IPv4Address("169.254.1.1"),
+        dns_rate_per_s=5000.0,
         reconcile_interval_s=60.0,
         request_deadline_s=2.5,
     )
@@ -97,6 +105,22 @@ def test_text_of_the_environment_becomes_lists_and_numbers() -> None:
 
     assert result.ipam_ranges_ipv4 == (IPv4Network("10.64.0.0/12"), IPv4Network("172.20.0.0/16"))
     assert result.reconcile_interval_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [("127.0.0.1,::1", (IPv4Address("127.0.0.1"), IPv6Address("::1"))), ("", ())],
+)
+def test_text_of_a_flag_becomes_a_list_that_may_be_empty(
+    text: str, addresses: tuple[IPv4Address | IPv6Address, ...]
+) -> None:
+    result = _load(file='publish_addresses = ["192.0.2.1"]', flags={"publish_addresses": text})
+
+    assert result.publish_addresses == addresses
+
+
+def test_no_dns_address_is_said_with_none() -> None:
+    assert _load(environment={"PYNET_DNS_ADDRESS": "none"}).dns_address is None
 
 
 def test_a_variable_that_is_empty_is_not_set() -> None:
@@ -156,6 +180,15 @@ def test_all_problems_of_all_sources_are_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
+        ("dns_domain", '""', "'' is no domain such as pynet"),
+        ("dns_domain", '"a..b"', "'a..b' is no domain such as pynet"),
+        ("dns_domain", '"a_b"', "'a_b' is no domain such as pynet"),
+        ("dns_address", '"here"', "'here' is not an address such as 169.254.53.53, nor none"),
+        ("dns_address", '"::"', "'::' is not an address that the host can ask"),
+        ("dns_address", '"127.0.0.53"', "'127.0.0.53' is not an address that the host can ask"),
+        ("dns_address", '"224.0.0.251"', "'224.0.0.251' is not an address that the host can ask"),
+        ("dns_rate_per_s", '"fast"', "must be a number, not 'fast'"),
+        ("dns_rate_per_s", "99", "must be from 100 to 10000000, not 99"),
         ("state_dir", '""', "must be a path, not empty"),
         ("state_dir", "[1]", "must be text, not [1]"),
         (
@@ -195,6 +228,21 @@ def test_all_problems_of_all_sources_are_listed_at_once() -> None:
             "ipam_ranges_ipv4",
             '["10.0.0.0/8", "10.9.0.0/16"]',
             "10.0.0.0/8 and 10.9.0.0/16 overlap",
+        ),
+        ("publish_addresses", '"::1"', "must be a list of addresses, not '::1'"),
+        ("publish_addresses", "[1]", "must be text, not 1"),
+        (
+            "publish_addresses",
+            '["[::1]"]',
+            "'[::1]' is not an address such as 192.0.2.1 or 2001:db8::1",
+        ),
+        ("publish_addresses", '["224.0.0.1"]', "'224.0.0.1' is not an address that ports can be"),
+        ("publish_addresses", '["fe80::1%eth0"]', "'fe80::1%eth0' is not an address that ports"),
+        ("publish_addresses", '["::1", "0::1"]', "::1 is there twice"),
+        (
+            "publish_addresses",
+            '["::1", "0.0.0.0", "127.0.0.1"]',
+            "0.0.0.0 and 127.0.0.1: one of them is every address",
         ),
     ],
 )

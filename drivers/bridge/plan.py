@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from drivers.bridge.options import (
-    MTU_MIN_IPV6_BYTES,
     BridgeOptions,
     GatewayMode,
+    Isolation,
     given_name,
     parse,
-    unknown_key,
+    parse_endpoint,
 )
-from netplug import labels
-from netplug.contract.driver import Attachment, GatewaySkip
-from netplug.errors import Conflict, InvalidOptions
-from netplug.model import Endpoint, IPAddress, Network, Origin, Subnet, View
+from drivers.bridge.ports import is_translated, plan_ports
+from drivers.links import host_link_name, network_mac, peer_link_name
+from drivers.options import MTU_MIN_IPV6_BYTES
+from drivers.subnets import gateways, refuse_overlap
+from netplug.contract.driver import (
+    NO_WISH,
+    Attachment,
+    FactsWish,
+    GatewaySkip,
+    NameMode,
+    NameOptions,
+)
+from netplug.errors import Conflict, InvalidOptions, Unsupported
+from netplug.model import (
+    Endpoint,
+    IPAddress,
+    IPInterface,
+    Network,
+    Origin,
+    Parent,
+    Subnet,
+    View,
+)
 from netplug.plan.objects import (
     Address,
     Bridge,
+    DirectAnswer,
     Firewall,
+    Hub,
     KernelObject,
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    PeerSubnet,
     SandboxLink,
+    SpoofGuard,
     Sysctl,
     Veth,
 )
-
-_ENDPOINT_KEYS: Mapping[str, object] = {}
 
 
 class BridgeDriver:
@@ -38,15 +59,32 @@ class BridgeDriver:
 
     name = "bridge"
 
+    def facts_wanted(self, network: Network) -> FactsWish:
+        """Ask nothing: a bridge stands on no other link."""
+        return NO_WISH
+
+    def parent(self, network: Network, view: View) -> Parent | None:
+        """Return None: a bridge stands on no other link."""
+        return None
+
+    def gives_mac(self, network: Network) -> bool:
+        """Say that each endpoint has a MAC of its own."""
+        return True
+
     def validate(self, network: Network, view: View) -> None:
         """Refuse options that contradict each other, and names and subnets that are taken."""
         options = parse(dict(network.options))
         problems = list(_contradictions(options, network))
         if problems:
             raise InvalidOptions(problems)
+        if options.guards_spoofing and not view.facts.has_spoof_guard:
+            raise Unsupported("spoof_guard=on", "this kernel filters no bridged packets by nft")
         for other in view.networks.values():
-            if other.id != network.id and other.driver == self.name:
-                _refuse_clash(network, other)
+            if other.id == network.id:
+                continue
+            if other.driver == self.name:
+                _refuse_name(network, other)
+            refuse_overlap(network, other)
 
     def skip_gateways(self, options: Mapping[str, str], *, is_internal: bool) -> GatewaySkip:
         """Say that an isolated family has no gateway, so none is reserved."""
@@ -56,15 +94,14 @@ class BridgeDriver:
             ipv6=is_internal and parsed.gateway_mode_ipv6 is GatewayMode.ISOLATED,
         )
 
-    def validate_endpoint(self, endpoint: Endpoint, network: Network) -> None:
-        """Refuse endpoint options other than Docker's own, which dockerd acts on itself."""
-        unknown = [
-            unknown_key(key, _ENDPOINT_KEYS)
-            for key, _ in endpoint.options
-            if not key.startswith(labels.ENDPOINT_PREFIX)
-        ]
-        if unknown:
-            raise InvalidOptions(unknown)
+    def validate_endpoint(self, endpoint: Endpoint, network: Network, view: View) -> None:
+        """Refuse unknown endpoint options; Docker's own are dockerd's matter."""
+        asked = parse_endpoint(dict(endpoint.options)).isolation
+        options = parse(dict(network.options))
+        if asked is not None and not options.has_icc:
+            raise InvalidOptions([f"isolate={asked}: network {network.label} has no ICC"])
+        if asked is Isolation.PORTS and not options.isolates:
+            raise InvalidOptions([f"isolate=ports is not that of network {network.label}"])
 
     def plan_network(self, network: Network, view: View) -> frozenset[KernelObject]:
         """Return the bridge, the host's addresses on it, and what lets it out."""
@@ -74,21 +111,25 @@ class BridgeDriver:
             Firewall(has_ipv6=view.facts.has_ipv6, filters_bridged=view.facts.filters_bridged),
             Bridge(
                 name=name,
-                mac=_bridge_mac(network),
+                mac=network_mac(network),
                 mtu_bytes=options.mtu_bytes or network.uplink_mtu_bytes,
                 policy=_policy(options, network),
                 has_ipv6=network.has_ipv6,
+                routes_localnet=_routes_localnet(options, network),
                 is_up=True,
             ),
         }
         objects.update(_forwarding(network))
+        objects.update(Address(link=name, address=a) for a in _host_addresses(options, network))
         for subnet in network.subnets:
-            if subnet.gateway and _is_host_the_gateway(options, network, subnet):
-                objects.add(Address(link=name, address=subnet.gateway))
-            if options.has_icc:
-                objects.add(LocalSubnet(subnet=subnet.pool, link=name))
+            objects.add(LocalSubnet(subnet=subnet.pool, link=name))
             if not network.is_internal and _masquerades(options, subnet):
                 objects.add(Masquerade(subnet=subnet.pool))
+            objects.update(
+                PeerSubnet(subnet=subnet.pool, link=bridge_name(peer))
+                for peer_id in network.peers
+                if (peer := view.networks.get(peer_id))
+            )
         return frozenset(objects)
 
     def plan_endpoint(
@@ -104,12 +145,21 @@ class BridgeDriver:
             peer_mac=endpoint.mac,
             mtu_bytes=options.mtu_bytes or network.uplink_mtu_bytes,
             bridge=bridge_name(network),
-            is_isolated=not options.has_icc,
+            is_isolated=_is_isolated(endpoint, options),
+            is_hairpin=view.facts.filters_bridged and is_translated(endpoint, options),
+            is_guarded=_is_guarded(options, view),
             is_up=True,
             is_lent=endpoint.is_lent,
         )
+        outside: set[KernelObject] = {veth, *self.plan_ports(endpoint, network)}
+        if options.isolates and not veth.is_isolated:
+            outside.update(Hub(address=address.ip) for address in endpoint.addresses)
+        outside.update(_direct_answers(endpoint, network, view))
+        if veth.is_guarded:
+            own = frozenset(address.ip for address in endpoint.addresses)
+            outside.add(SpoofGuard(link=veth.name, mac=endpoint.mac, addresses=own))
         if not endpoint.interface or endpoint.is_lent:
-            return frozenset({veth})
+            return frozenset(outside)
         inside = SandboxLink(
             host_link=veth.name,
             peer=peer_link_name(endpoint),
@@ -119,7 +169,36 @@ class BridgeDriver:
             addresses=endpoint.addresses,
             gateways=self.attachment(endpoint, network).gateways,
         )
-        return frozenset({veth, inside})
+        return frozenset({inside, *outside})
+
+    def plan_ports(self, endpoint: Endpoint, network: Network) -> frozenset[KernelObject]:
+        """Return what publishes the ports of an endpoint."""
+        return frozenset(plan_ports(endpoint, parse(dict(network.options))))
+
+    def takes_host_ports(self, network: Network) -> bool:
+        """Say that ports are published on the host, of families that are not routed."""
+        return True
+
+    def host_addresses(self, network: Network) -> tuple[IPAddress, ...]:
+        """Return the `host_binding_ipv4` of the network: Docker takes either family for it.
+
+        As there, 0.0.0.0 is every address, of IPv6 too, and :: every one of IPv6.
+        """
+        binding = parse(dict(network.options)).host_binding
+        if binding is None:
+            return ()
+        if binding == IPv4Address(0):
+            return (binding, IPv6Address(0))
+        return (binding,)
+
+    def name_service(self, network: Network) -> NameOptions:
+        """Return how the names are served; the host's addresses are those of the bridge."""
+        options = parse(dict(network.options))
+        return NameOptions(
+            mode=options.name_mode,
+            ttl_s=options.name_ttl_s,
+            addresses=tuple(a.ip for a in _host_addresses(options, network)),
+        )
 
     def attachment(self, endpoint: Endpoint, network: Network) -> Attachment:
         """Return the link to move, its name inside, and the gateways of the endpoint's subnets.
@@ -131,23 +210,13 @@ class BridgeDriver:
         return Attachment(
             link=peer_link_name(endpoint),
             prefix=options.iface_prefix,
-            gateways=() if network.is_internal else tuple(_gateways(endpoint, network)),
+            gateways=() if network.is_internal else tuple(gateways(endpoint, network)),
         )
 
 
 def bridge_name(network: Network) -> str:
     """Return the bridge's name: the user's, else `py-` and the network's short id."""
     return given_name(network.options) or f"py-{network.short_id}"
-
-
-def host_link_name(endpoint: Endpoint) -> str:
-    """Return the name of the veth end that is a port of the bridge."""
-    return f"pyv{endpoint.short_id}"
-
-
-def peer_link_name(endpoint: Endpoint) -> str:
-    """Return the name of the other veth end until it is renamed in the sandbox."""
-    return f"pyp{endpoint.short_id}"
 
 
 def _contradictions(options: BridgeOptions, network: Network) -> Iterator[str]:
@@ -157,51 +226,32 @@ def _contradictions(options: BridgeOptions, network: Network) -> Iterator[str]:
     ):
         if mode is GatewayMode.ISOLATED and not network.is_internal:
             yield f"{key}=isolated is for internal networks; add --internal"
+    if not options.has_icc and options.isolation is Isolation.PORTS:
+        yield "isolate=ports contradicts icc=false, which lets no endpoint reach another"
+    if network.peers and options.isolates:
+        yield "a network that keeps its endpoints apart has no peers"
     if network.has_ipv6 and 0 < options.mtu_bytes < MTU_MIN_IPV6_BYTES:
         yield f"mtu={options.mtu_bytes}: IPv6 needs at least {MTU_MIN_IPV6_BYTES} bytes"
+    if options.name_mode is NameMode.GATEWAY and not any(_host_addresses(options, network)):
+        yield "dns=gateway needs an address of the host on the network, and it has none"
     if not (network.has_ipv4 or network.has_ipv6):
         yield "neither IPv4 nor IPv6 is enabled"
 
 
-def _refuse_clash(network: Network, other: Network) -> None:
+def _refuse_name(network: Network, other: Network) -> None:
     if bridge_name(network) == bridge_name(other):
         raise Conflict(f"bridge name {bridge_name(network)}", f"is used by network {other.label}")
-    if _all_from_pools(network) and _all_from_pools(other):
-        return  # pools of one space never overlap
-    for mine in network.subnets:
-        for theirs in other.subnets:
-            if mine.pool.version == theirs.pool.version and mine.pool.overlaps(theirs.pool):
-                raise Conflict(
-                    f"subnet {mine.pool}",
-                    f"overlaps {theirs.pool} of network {other.label}",
-                    "choose another --subnet",
-                )
-
-
-def _all_from_pools(network: Network) -> bool:
-    return len(network.pool_ids) == len(network.subnets)
 
 
 def _policy(options: BridgeOptions, network: Network) -> LinkPolicy:
+    policy = LinkPolicy.APART if options.isolates else LinkPolicy.NONE
     if network.is_internal:
-        return LinkPolicy.NO_EGRESS
-    policy = LinkPolicy.NONE
+        return policy | LinkPolicy.NO_EGRESS
     if options.gateway_mode_ipv4 is GatewayMode.ROUTED:
         policy |= LinkPolicy.ROUTED_IPV4
     if options.gateway_mode_ipv6 is GatewayMode.ROUTED:
         policy |= LinkPolicy.ROUTED_IPV6
     return policy
-
-
-def _bridge_mac(network: Network) -> str:
-    """Derive a locally administered address, so that the gateway's MAC survives a reboot."""
-    digits = network.id[:8].rjust(8, "0")
-    try:
-        tail = int(digits, 16)
-    except ValueError:  # a swarm network's id is base 36
-        tail = int.from_bytes(network.id[:4].encode().rjust(4, b"\0"))
-    octets = [0x02, 0x50, *tail.to_bytes(4)]
-    return ":".join(f"{octet:02x}" for octet in octets)
 
 
 def _forwarding(network: Network) -> Iterator[Sysctl]:
@@ -220,6 +270,42 @@ def _forwarding(network: Network) -> Iterator[Sysctl]:
         yield Sysctl(name="net/ipv6/conf/default/forwarding", value="1")
 
 
+def _routes_localnet(options: BridgeOptions, network: Network) -> bool:
+    """Return whether the host may reach ports of the network that are on its loopback."""
+    return (
+        network.has_ipv4
+        and not network.is_internal
+        and options.gateway_mode_ipv4 is GatewayMode.NAT
+    )
+
+
+def _is_isolated(endpoint: Endpoint, options: BridgeOptions) -> bool:
+    asked = parse_endpoint(dict(endpoint.options)).isolation
+    return options.isolates and (not options.has_icc or asked is not Isolation.NONE)
+
+
+def _direct_answers(endpoint: Endpoint, network: Network, view: View) -> Iterator[DirectAnswer]:
+    """Yield what the endpoint, and each other one of its sandbox, answers by the other's link.
+
+    Both ask for the same, so that it is there whoever joined last, and goes with who leaves first.
+    Endpoints of other drivers are on no bridge.
+    """
+    for other in view.beside(endpoint):
+        theirs = view.networks.get(other.network_id)
+        if theirs is None or theirs.driver != network.driver:
+            continue
+        for address in endpoint.addresses:
+            yield DirectAnswer(address=address.ip, link=bridge_name(theirs))
+        for address in other.addresses:
+            yield DirectAnswer(address=address.ip, link=bridge_name(network))
+
+
+def _is_guarded(options: BridgeOptions, view: View) -> bool:
+    if options.guards_spoofing is None:
+        return view.facts.has_spoof_guard
+    return options.guards_spoofing
+
+
 def _is_host_the_gateway(options: BridgeOptions, network: Network, subnet: Subnet) -> bool:
     if isinstance(subnet.pool, IPv4Network):
         mode, is_inhibited = options.gateway_mode_ipv4, options.inhibits_ipv4
@@ -228,15 +314,13 @@ def _is_host_the_gateway(options: BridgeOptions, network: Network, subnet: Subne
     return not is_inhibited and not (network.is_internal and mode is GatewayMode.ISOLATED)
 
 
+def _host_addresses(options: BridgeOptions, network: Network) -> Iterator[IPInterface]:
+    for subnet in network.subnets:
+        if subnet.gateway and _is_host_the_gateway(options, network, subnet):
+            yield subnet.gateway
+
+
 def _masquerades(options: BridgeOptions, subnet: Subnet) -> bool:
     if isinstance(subnet.pool, IPv4Network):
         return options.masquerades and options.gateway_mode_ipv4 is GatewayMode.NAT
     return options.masquerades and options.gateway_mode_ipv6 is GatewayMode.NAT
-
-
-def _gateways(endpoint: Endpoint, network: Network) -> Iterator[IPAddress]:
-    for address in endpoint.addresses:
-        for subnet in network.subnets:
-            if subnet.gateway and address.ip in subnet.pool:
-                yield subnet.gateway.ip
-                break

@@ -34,7 +34,7 @@ def restart(daemon: Daemon, *, networks: int, times: int) -> DaemonFigures:
     for _ in range(times):
         daemon.stop()
         ready_ms.append(start(daemon))
-    return DaemonFigures(networks=networks, ready_ms=tuple(ready_ms), rss_mib=_rss_mib(daemon))
+    return DaemonFigures(networks=networks, ready_ms=tuple(ready_ms), rss_mib=rss_mib(daemon))
 
 
 def _is_ready(daemon: Daemon) -> bool:
@@ -45,9 +45,14 @@ def _is_ready(daemon: Daemon) -> bool:
     return answer.status == http.client.OK and answer.body["state"] == "ready"
 
 
-def _rss_mib(daemon: Daemon) -> float:
+def rss_mib(daemon: Daemon) -> float:
     """Return the resident memory; it is at rest a moment after it has said that it is ready."""
     time.sleep(1.0)
-    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
+    return rss_mib_of(daemon.process.pid)
+
+
+def rss_mib_of(pid: int) -> float:
+    """Return the resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
     return kib / 1024

@@ -6,9 +6,9 @@ The engine is asked over its API: the time is its own, not that of a command lin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
 from integration.bench.api import Api
@@ -25,12 +25,18 @@ PAUSE_S = 0.15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A driver, and the subnets of its filler: outside of everything chosen automatically."""
+    """A driver, and the subnets of its filler: outside of everything chosen automatically.
+
+    `subnet` is that of the network that stays, with the first address as its gateway; without one
+    it is chosen automatically. `options` are those of every network.
+    """
 
     name: str
     driver: str
     ipam: str
     filler: IPv4Network
+    subnet: IPv4Network | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 PYNET = Side(name="pynet", driver="pynet", ipam="pynet", filler=IPv4Network("10.2.0.0/16"))
@@ -47,7 +53,7 @@ class Contestant:
         self._api = api
         self._links = links
         self._filler = side.filler.subnets(new_prefix=28)
-        self._home = self._make_network("home")
+        self._home = self._make_network("home", side.subnet)
         self._runner = self._make_container("runner")
         self._start(self._runner)
         self._bridge: frozenset[str] = frozenset()
@@ -108,11 +114,12 @@ class Contestant:
         return f"{self.side.name}-{role}"
 
     def _make_network(self, role: str, subnet: IPv4Network | None = None) -> str:
-        configuration = [{"Subnet": str(subnet)}] if subnet else []
+        configuration = [{"Subnet": str(subnet), "Gateway": str(subnet[1])}] if subnet else []
         wish = {
             "Name": self._name(role),
             "Driver": self.side.driver,
             "IPAM": {"Driver": self.side.ipam, "Config": configuration},
+            "Options": self.side.options,
         }
         return str(self._api.ask("POST", "/networks/create", wish)["Id"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -19,7 +19,7 @@ from integration.bench.measure import (
 
 COLUMNS = ("operation", "networks", "n", "pynet ms", "docker ms", "ratio", "goal", "met")
 GROWTH_COLUMNS = ("operation", "networks", "pynet ms", "times", "goal", "met", "docker times")
-NOT_MEASURED = "not measured yet: start with a published port, DNS, throughput, 1000 endpoints"
+NOT_MEASURED = "not measured here: published ports, DNS; not yet: throughput, 1000 endpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +57,14 @@ def as_text(result: Result) -> str:
     parts = [
         f"Engine {result.engine}, kernel {result.kernel}, Python {result.python}, "
         f"pynet {result.pynet}; medians",
-        _table(COLUMNS, list(_ratio_rows(result))),
+        table(COLUMNS, list(_ratio_rows(result))),
     ]
     if len(result.sizes) > 1:
         parts += [
             f"Growth, as times the median at {result.sizes[0]} networks",
-            _table(GROWTH_COLUMNS, list(_growth_rows(result))),
+            table(GROWTH_COLUMNS, list(_growth_rows(result))),
         ]
-    parts += ["\n".join(map(_daemon_line, result.daemon)), _sum_up(result), NOT_MEASURED]
+    parts += ["\n".join(map(_daemon_line, result.daemon)), sum_up(_verdicts(result)), NOT_MEASURED]
     return "\n\n".join(parts)
 
 
@@ -91,7 +91,7 @@ def _ratio_rows(result: Result) -> Iterator[tuple[str, ...]]:
                 str(len(ours)),
                 f"{median(ours):.1f}",
                 f"{median(theirs):.1f}",
-                *_shown(verdict),
+                *shown(verdict),
             )
 
 
@@ -104,7 +104,7 @@ def _growth_rows(result: Result) -> Iterator[tuple[str, ...]]:
                 operation,
                 str(size),
                 f"{median(ours):.1f}",
-                *_shown(_growth(result, operation, at)),
+                *shown(_growth(result, operation, at)),
                 f"{docker_growth:.2f} at {result.docker_sizes[at]}",
             )
 
@@ -129,7 +129,8 @@ def _growth(result: Result, operation: Operation, at: int) -> Verdict:
     return Verdict(ratio=ratio_of_medians(ours, first), goal=goal)
 
 
-def _shown(verdict: Verdict) -> tuple[str, str, str]:
+def shown(verdict: Verdict) -> tuple[str, str, str]:
+    """Return a ratio, its goal and whether that is met, as cells of a table."""
     goal = "" if verdict.goal is None else f"{verdict.goal:.2f}"
     met = {None: "", True: "yes", False: "NO"}[verdict.is_met]
     return f"{verdict.ratio:.2f}", goal, met
@@ -142,14 +143,15 @@ def _daemon_line(figures: DaemonFigures) -> str:
     )
 
 
-def _sum_up(result: Result) -> str:
-    judged = [(what, v) for what, v in _verdicts(result) if v.is_met is not None]
+def sum_up(verdicts: Iterable[tuple[str, Verdict]]) -> str:
+    """Return how many goals are met, and a line for each that is not."""
+    judged = [(what, v) for what, v in verdicts if v.is_met is not None]
     missed = [f"  {what}: {v.ratio:.2f}, wanted {v.goal}" for what, v in judged if not v.is_met]
     head = f"goals: {len(judged) - len(missed)} of {len(judged)} met"
     return "\n".join([f"{head}; missed:" if missed else head, *missed])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return aligned text: the first column to the left, the figures to the right."""
     lines = [columns, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]

@@ -44,7 +44,7 @@ def plugin(lab: Lab) -> Iterator[Plugin]:
     try:
         host.run(["sh", "-ec", DOCKERD_STARTS])
         plugin = Plugin(host=host, pynet=Daemon(host, flags=["--docker-host", "none"]))
-        plugin.pynet.start()
+        plugin.start()
         yield plugin
     finally:
         host.close()

@@ -267,6 +267,7 @@ class Dockerd:
             prefix=endpoint.joined.interface_name.dst_prefix or "",
             mac=endpoint.mac,
             addresses=tuple(held.address for held in endpoint.held),
+            routes=tuple(endpoint.joined.static_routes or ()),
             disables_ipv6=self.release.switches_unused_ipv6_off,
         )
         endpoint.interface = container.sandbox.take(endpoint.link, furniture)

@@ -23,11 +23,11 @@ from integration.conformance.replies import (
 from integration.conformance.specs import NetworkSpec
 
 _TCP = 6  # IANA protocol number
-# A container's ports as its sandbox labels carry them: one exposed, one published, one ephemeral.
+# A container's ports as its sandbox labels carry them: one exposed, one of a range, one ephemeral.
 PORTS: dict[str, list[dict[str, object]]] = {
     "com.docker.network.endpoint.exposedports": [{"Proto": _TCP, "Port": 80}],
     "com.docker.network.portmap": [
-        {"Proto": _TCP, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080},
+        {"Proto": _TCP, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8979},
         {"Proto": _TCP, "IP": "", "Port": 81, "HostIP": "::", "HostPort": 0, "HostPortEnd": 0},
     ],
 }

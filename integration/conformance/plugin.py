@@ -19,14 +19,18 @@ class Plugin:
         status = self.pynet.admin("GET", "/v1/status").body
         return {what: status[what] for what in ("networks", "endpoints", "pools", "leases")}
 
+    def start(self) -> None:
+        """Start pynet, and wait until it has made all as it should be."""
+        self.pynet.start()
+        self._wait_until_ready()
+
     def restart(self) -> None:
         self.pynet.restart()
         self._wait_until_ready()
 
     def restart_after_kill(self) -> None:
         self.pynet.kill()
-        self.pynet.start()
-        self._wait_until_ready()
+        self.start()
 
     def _wait_until_ready(self) -> None:
         """Wait for what a call would wait for, so that a look at the kernel comes after it."""

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from integration.conformance.replies import IPInterface
+from integration.conformance.replies import IPInterface, StaticRoute
 from integration.lab import Host
 from integration.lab.process import Completed
 
@@ -33,6 +33,7 @@ class Furniture:
     prefix: str
     mac: str
     addresses: tuple[IPInterface, ...]
+    routes: tuple[StaticRoute, ...]
     disables_ipv6: bool
 
 
@@ -108,3 +109,7 @@ def _furnish(link: str, name: str, furniture: Furniture) -> Iterator[str]:
     for address in furniture.addresses:
         yield f"address add {address} dev {name}" + " nodad" * (address.version == 6)
     yield f"link set dev {name} up"
+    # What is on the link is part of it (osl/interface_linux.go), and the rest comes behind.
+    for route in sorted(furniture.routes, key=lambda route: bool(route.next_hop)):
+        via = f" via {route.next_hop}" if route.next_hop else ""
+        yield f"route add {route.destination}{via} dev {name}"

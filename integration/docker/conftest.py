@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from integration.conftest import EngineHost
-from integration.lab import Daemon, Engine, Host, Process, eventually
+from integration.conftest import EngineHost, skip_without
+from integration.lab import Daemon, Engine, Host, Lab, Process, eventually, talk
 from integration.lab.process import Completed
+from integration.lab.talk import Runner
+from integration.lab.upstream import Upstream
+from netplug.plan.resolverlink import RESOLVER_LINK
 
 IMAGE = "pynet-box"
 # Process 1 of a container gets no signal that it does not ask for: without the trap, an orderly
@@ -27,7 +30,7 @@ PING_EVERY_S = 0.02
 # it missing twice.
 FORGOTTEN_DEADLINE_S = 75.0
 
-OUR_LINK = re.compile(r"py[-vp]|br-")
+OUR_LINK = re.compile(r"py[-vph]|br-")
 NOT_FOREIGN = re.compile(r"PYNET|DOCKER|docker|172\.17\.")
 
 
@@ -46,6 +49,17 @@ class World:
         """Make a network of pynet's and return its id."""
         created = self.docker("network", "create", "-d", "pynet", *words, name)
         return created.stdout.strip()
+
+    def dual_stack(self, name: str, number: int, *words: str) -> None:
+        """Make a network of both families: 10.93.NUMBER.0/24 and fd93:NUMBER::/64."""
+        ipv4, ipv6 = f"10.93.{number}", f"fd93:{number}:"
+        self.network(
+            name,
+            *PYNET_IPAM,
+            *("--ipv6", "--subnet", f"{ipv4}.0/24", "--gateway", f"{ipv4}.1"),
+            *("--subnet", f"{ipv6}:/64", "--gateway", f"{ipv6}:1"),
+            *words,
+        )
 
     def box(self, name: str, network: str, *words: str) -> str:
         """Start a container that idles, and return its id."""
@@ -81,9 +95,37 @@ class World:
         ping = ("ping", "-c", "1", "-W", str(wait_s), to)
         return self.exec(box, *ping, check=False).returncode == 0
 
-    def inside(self, box: str, *command: str, check: bool = True) -> Completed:
+    def inside(
+        self, box: str, *command: str, check: bool = True, stdin: str | None = None
+    ) -> Completed:
         """Run one of the host's own programs in the network of a container."""
-        return self.host.run([*self._entry(box), *command], check=check)
+        return self.host.run([*self._entry(box), *command], check=check, stdin=stdin)
+
+    def serve(self, box: str, *ports: str) -> Process:
+        """Have a container answer on ports, "tcp/80" or "udp/9000-9009", for as long as it runs."""
+        # In the container's PID namespace the server ends with the container.
+        return self._listening([*self._entry(box), "--pid", *talk.server(box, ports)], box)
+
+    def serve_on_host(self, name: str, *ports: str) -> Process:
+        """Have a process of the host answer on ports; stop it."""
+        return self._listening(talk.server(name, ports), name)
+
+    def popen_in(self, box: str, argv: Sequence[str], *, log: str) -> Process:
+        """Start one of the host's own programs in the network of a container; stop it."""
+        return self.host.popen([*self._entry(box), *argv], log=log)
+
+    def run_in(self, box: str) -> Runner:
+        """Return what runs the host's own programs in the network of a container."""
+        return lambda argv, *, stdin: self.inside(box, *argv, stdin=stdin)
+
+    def _listening(self, argv: Sequence[str], name: str) -> Process:
+        server = self.host.popen(argv, log=f"server-{name}")
+        eventually(
+            lambda: server.output().startswith(talk.LISTENING),
+            f"{name} listens",
+            detail=server.output,
+        )
+        return server
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks that pynet knows."""
@@ -96,6 +138,11 @@ class World:
     def pools(self) -> list[dict[str, Any]]:
         """The pools of addresses that pynet has granted."""
         return self._listed("pools", "/v1/ipam")
+
+    def ports(self) -> list[dict[str, Any]]:
+        """The published ports, as `pynet ports` shows them."""
+        shown: list[dict[str, Any]] = self.pynet.pynet_json("ports")["ports"]
+        return shown
 
     def _listed(self, what: str, target: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = self.pynet.admin("GET", target).body[what]
@@ -114,6 +161,13 @@ class World:
         seen = sent_and_received(sender)
         assert seen[0] == seen[1], f"{seen[0]} packets sent and {seen[1]} answered"
         assert seen[0] > 1
+
+    def wait_until_ready(self) -> None:
+        """Wait until pynet, which answers as soon as it is up, has made all as it should be."""
+        eventually(
+            lambda: self.pynet.admin("GET", "/v1/status").body["state"] == "ready",
+            "pynet is ready",
+        )
 
     def revive(self) -> None:
         """Start what a test that failed has left killed."""
@@ -167,13 +221,24 @@ class World:
         """Have pynet compare the kernel with its plan."""
         self.pynet.pynet("verify")
 
+    def set_resolver(self, *addresses: object) -> None:
+        """Give the host resolvers; containers that are started from now on get them of it."""
+        # It may be a link that leads out of the host.
+        self.host.run(["rm", "-f", "/etc/resolv.conf"])
+        lines = [f"nameserver {address}\n" for address in addresses]
+        self.host.write_file("/etc/resolv.conf", "".join(lines))
+
     def links(self) -> set[str]:
         shown = self.host.run(["ip", "-json", "link", "show"]).stdout
         return {link["ifname"] for link in json.loads(shown)}
 
     def picture(self) -> list[str]:
-        """What a daemon that ended may not have changed: links, sets and foreign rules."""
-        facts = [f"link {name}" for name in sorted(self.links())]
+        """What a daemon that ended may not have changed: links, sets and foreign rules.
+
+        The link for the host's own questions is there while a daemon runs.
+        """
+        expected = {RESOLVER_LINK} if self.pynet.is_running else set()
+        facts = [f"link {name}" for name in sorted(self.links() - expected)]
         facts += self.host.run(["ipset", "list", "-name"]).stdout.splitlines()
         return facts + self.foreign_rules() + self.our_rules()
 
@@ -195,7 +260,7 @@ class World:
         """Yield every rule with its table, as iptables-save prints it."""
         for command in ("iptables-save", "ip6tables-save"):
             table = ""
-            for line in self.host.run([command]).stdout.splitlines():
+            for line in self.host.saved_rules(command).splitlines():
                 if line.startswith("*"):
                     table = line
                 elif line.startswith("-A"):
@@ -234,6 +299,16 @@ def world(clean_world: World) -> Iterator[World]:
     yield clean_world
     clean_world.revive()
     clean_world.clear()
+
+
+@pytest.fixture(scope="module")
+def upstream(clean_world: World, lab: Lab) -> Iterator[Upstream]:
+    """A DNS server on the underlay that is the resolver of the module's host."""
+    skip_without("dnsmasq")
+    server = Upstream(lab.underlay, lab.underlay.gateway_v4)
+    clean_world.set_resolver(server.address)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=[PYNET_IPAM, ()], ids=["pynet-ipam", "docker-ipam"])

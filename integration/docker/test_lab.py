@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from integration.lab import Engine, Host, Lab, snapshot
+from integration.lab.process import run
+from integration.lab.remains import folder_of, lab_name
 
 pytestmark = pytest.mark.needs("root", "dockerd", "docker", "busybox", "br_netfilter")
 
@@ -79,6 +83,18 @@ def test_containers_outlive_a_killed_engine_and_leave_nothing(lab: Lab) -> None:
     engine.kill()
     host.close()
     snapshot.wait_until_restored(before)
+
+
+def test_first_picture_shows_nothing_of_a_lab_that_was_killed(tmp_path: Path) -> None:
+    ended = int(run(["sh", "-c", "echo $$"]).stdout)
+    left = folder_of(lab_name(ended))
+    left.mkdir()
+
+    picture = tmp_path / "picture"
+    run([sys.executable, "-m", "integration.lab.snapshot", "take", str(picture)])
+
+    assert not left.exists()
+    assert str(left) not in json.loads(picture.read_text())["path"]
 
 
 @pytest.mark.needs("docker-compose")

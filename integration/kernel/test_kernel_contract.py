@@ -7,7 +7,6 @@ it starts inherit that one.
 
 from __future__ import annotations
 
-import ctypes
 import subprocess  # noqa: TID251 - a namespace is held by a process; no plan of ours is involved
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,10 +15,10 @@ import pytest
 
 from integration.lab import probes
 from integration.lab.process import run
-from netplug.kernel.links import index_of
+from netplug.kernel.linkops import index_of
 from netplug.kernel.linux import LinuxKernel
 from netplug.plan.diff import Delete, diff
-from netplug.plan.objects import GROUP_BASE, Firewall, Foreign, LinkPolicy
+from netplug.plan.objects import GROUP_BASE, Firewall, Foreign, LinkPolicy, Masquerade
 from tests.contract.test_kernel import (
     BRIDGE,
     FIREWALL,
@@ -29,29 +28,14 @@ from tests.contract.test_kernel import (
     VETH,
     KernelContract,
     Stranger,
+    Vandal,
     make,
     seen,
 )
 
-_CLONE_NEWNET = 0x40000000  # linux/sched.h
 _INSTANCE = "0f3a"
 
 pytestmark = pytest.mark.needs(*probes.OF_A_LAB, "iptables", "ip6tables", "ipset")
-
-
-@pytest.fixture
-def network() -> Iterator[None]:
-    """A network namespace for this process, with loopback up."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net", "rb") as before:
-        if libc.unshare(_CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "unshare")
-        try:
-            run(["ip", "link", "set", "lo", "up"])
-            yield
-        finally:
-            if libc.setns(before.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
 
 
 @pytest.fixture
@@ -76,6 +60,17 @@ def stranger() -> Stranger:
         run(["ip", "link", "add", name, "type", "bridge"])
 
     return make_link
+
+
+@pytest.fixture
+def vandal() -> Vandal:
+    def clear(obj: Firewall | Masquerade) -> None:
+        if isinstance(obj, Firewall):
+            run(["iptables", "-t", "mangle", "-F"])
+        else:
+            run(["ipset", "flush", "pynet-masq4"])
+
+    return clear
 
 
 @asynccontextmanager
@@ -114,6 +109,21 @@ class TestLinuxKernel(KernelContract):
 
         assert [step.object for step in steps] == [firewall]
         assert rest == ()
+
+    async def test_tables_of_an_earlier_run_are_found_though_its_chains_are_gone(
+        self, kernel: LinuxKernel
+    ) -> None:
+        await make(kernel, FIREWALL)
+        for command in ("iptables", "ip6tables"):
+            for table in ("filter", "nat", "mangle"):
+                run([command, "-t", table, "-F"])
+                run([command, "-t", table, "-X"])
+
+        async with another() as restarted:
+            for step in diff([], await restarted.inventory([])).steps:
+                await restarted.apply(step)
+
+        assert "pynet" not in run(["nft", "list", "tables"]).stdout
 
     async def test_look_at_a_link_of_another_installation_says_foreign(
         self, kernel: LinuxKernel

@@ -5,7 +5,6 @@ Each test runs in a network namespace of its own, which this process enters with
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 from collections.abc import Iterator
@@ -18,30 +17,16 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from integration.lab import probes
-from netplug.kernel import rtnl
-from netplug.kernel.links import index_of
+from netplug.kernel import rtnl, switches
+from netplug.kernel.linkops import index_of
 from netplug.kernel.rtnl import Link, Rtnl
 
-_CLONE_NEWNET = 0x40000000  # linux/sched.h
 _TIMEVAL_10_MS = rtnl._TIMEVAL.pack(0, 10_000)
 
 BRIDGE = Link(name="br0", kind="bridge", group=0x50590001, mtu=1400, address="02:50:00:00:00:01")
 PEER = Link(name="p0", mtu=1400, address="02:42:0a:09:00:02")
 
 pytestmark = pytest.mark.needs(*probes.OF_A_LAB)
-
-
-@pytest.fixture
-def network() -> Iterator[None]:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net", "rb") as before:
-        if libc.unshare(_CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "unshare")
-        try:
-            yield
-        finally:
-            if libc.setns(before.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
 
 
 @pytest.fixture
@@ -80,6 +65,13 @@ def as_they_see(theirs: IPRoute, name: str) -> Link:
         alias=message.get("IFLA_IFALIAS"),
         is_up=bool(message["flags"] & 1),
         is_isolated=bool(port.get("IFLA_BRPORT_ISOLATED")) if port else None,
+        is_hairpin=bool(port.get("IFLA_BRPORT_MODE")) if port else None,
+        parent=message.get("IFLA_LINK"),
+        forwards_ipv4=switches.read(f"net/ipv4/conf/{name}/forwarding") == "1",
+        forwards_ipv6=switches.read(f"net/ipv6/conf/{name}/forwarding") == "1",
+        has_ipv6=switches.has_ipv6_on(name),
+        routes_localnet=switches.read(f"net/ipv4/conf/{name}/route_localnet") == "1",
+        is_strict=switches.read(f"net/ipv4/conf/{name}/rp_filter") == "1",
     )
 
 
@@ -127,6 +119,7 @@ def test_add_link_is_down_and_has_all_it_was_asked_for(ours: Rtnl) -> None:
         mtu=1400,
         address="02:50:00:00:00:01",
         is_up=False,
+        has_ipv6=True,
     )
     assert port is not None
     assert (port.group, port.mtu, port.master, port.is_up) == (7, 1400, bridge.index, False)
@@ -179,18 +172,58 @@ def test_set_link_of_no_link_changes_none_of_its_group(ours: Rtnl) -> None:
     assert (refused.value.code, seen.mtu) == (errno.ENODEV, 1400)
 
 
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "net/ipv4/conf/v0/forwarding",
+        "net/ipv6/conf/v0/forwarding",
+        "net/ipv4/conf/v0/rp_filter",
+        "net/ipv4/conf/v0/route_localnet",
+        "net/ipv6/conf/v0/disable_ipv6",
+    ],
+)
+def test_switches_of_a_link_read_the_same(ours: Rtnl, theirs: IPRoute, switch: str) -> None:
+    ours.add_link(Link(name="v0", kind="veth", peer=PEER))
+    switches.write(switch, "1")
+
+    assert ours.link("v0") == as_they_see(theirs, "v0")
+
+
+def test_link_of_an_index_is_the_one_of_its_name(ours: Rtnl) -> None:
+    ours.add_link(BRIDGE)
+
+    assert ours.link_of(index_of("br0")) == ours.link("br0")
+    assert ours.link_of(99) is None
+
+
 @pytest.mark.parametrize("name", ["br9", "", "a-name-longer-than-15"])
 def test_link_of_a_name_that_none_has_is_none(ours: Rtnl, name: str) -> None:
     assert ours.link(name) is None
 
 
-@pytest.mark.parametrize("text", ["10.9.0.1/24", "fd09::1/64"])
+def test_links_are_read_again_only_where_they_changed(ours: Rtnl) -> None:
+    ours.add_link(Link(name="v0", kind="veth", peer=PEER))
+    before, again = ours.links(), ours.links()
+    changes = ours._links.changes
+    ours.set_link(Link(name="v0", mtu=1300))
+
+    after = ours.links()
+
+    assert [link.name for link in before] == [link.name for link in after]
+    assert all(one is two for one, two in zip(before, again, strict=True))
+    assert [link.mtu for link in after if link.name == "v0"] == [1300]
+    assert ours._links.changes == changes + 1
+
+
+@pytest.mark.parametrize("text", ["10.9.0.1/24", "169.254.64.1/32", "fd09::1/64"])
 def test_address_of_ours_is_the_one_that_they_add(ours: Rtnl, theirs: IPRoute, text: str) -> None:
     address = ip_interface(text)
     ours.add_link(Link(name="br0", kind="bridge"))
     index = index_of("br0")
     empty = addresses(theirs)
     flags = {"flags": rtnl.IFA_F_NODAD} if address.version == 6 else {}
+    if address.ip.is_link_local:
+        flags["scope"] = rtnl.RT_SCOPE_LINK
     theirs.addr(
         "add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen, **flags
     )
@@ -201,6 +234,7 @@ def test_address_of_ours_is_the_one_that_they_add(ours: Rtnl, theirs: IPRoute, t
     ours.add_address(index, address)
 
     assert addresses(theirs) == expected
+    assert ours.addresses(index) == [(index, address)]
     with pytest.raises(NetlinkError) as refused:
         ours.add_address(index, address)
     assert refused.value.code == errno.EEXIST
@@ -246,7 +280,7 @@ def test_request_without_an_answer_ends_by_itself_and_the_next_one_works(ours: R
     ours._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL_10_MS)
 
     with pytest.raises(NetlinkError, match="no answer") as refused:
-        ours._ask(rtnl.RTM_SETLINK, 0, rtnl.encode_link(Link(name="lo", is_up=True)))
+        ours.ask(rtnl.RTM_SETLINK, 0, rtnl.encode_link(Link(name="lo", is_up=True)))
 
     assert refused.value.code == errno.ETIMEDOUT
     assert ours.link("lo") is not None

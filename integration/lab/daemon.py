@@ -90,6 +90,18 @@ class Daemon:
         self.stop()
         self.start()
 
+    def helper(self, module: str) -> int:
+        """Return the process that the daemon runs a module of its own in, as the machine sees it.
+
+        Raises:
+            LookupError: there is none.
+        """
+        for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                if f"\0-m\0{module}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+        raise LookupError(f"pynet runs no {module}")
+
     def pynet(
         self, *words: str, check: bool = True, timeout: float = COMMAND_DEADLINE_S
     ) -> Completed:

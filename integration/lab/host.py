@@ -11,6 +11,7 @@ from integration.lab.namespace import Namespace
 from integration.lab.process import COMMAND_DEADLINE_S, Completed, Process, run, tail
 from integration.lab.remains import remove_folder
 from integration.lab.underlay import UPLINK, Underlay
+from integration.lab.waiting import eventually
 
 # `mount -n` writes no /run/mount/utab, which until /run is covered would be that of the machine.
 # What an engine writes outside /run and its data folders (/etc/docker/key.json, /opt/containerd)
@@ -84,6 +85,18 @@ class Host:
         # A command outlives a killed nsenter, so it is told to die with it.
         prefix = (*self.namespace.entry, "setpriv", "--pdeathsig", "KILL")
         return run(argv, prefix=prefix, timeout=timeout, check=check, stdin=stdin, env=env)
+
+    def saved_rules(self, command: str) -> str:
+        """Return what iptables-save or ip6tables-save prints.
+
+        Asked again when it gave up because a set went while it read the rule that names it.
+        """
+
+        def whole() -> Completed | None:
+            done = self.run([command], check=False)
+            return done if done.returncode == 0 else None
+
+        return eventually(whole, f"{command} reads all rules").stdout
 
     def popen(
         self, argv: Sequence[str], *, log: str, env: Mapping[str, str] | None = None

@@ -7,12 +7,14 @@ import os
 import shutil
 from pathlib import Path
 
+from integration.lab import vm
 from integration.lab.image import BUSYBOX
 from integration.lab.process import run
 
 COMMANDS = frozenset(
     {
-        *("busybox", "conntrack", "curl", "docker", "docker-compose", "dockerd", "etcd", "ip"),
+        *("busybox", "conntrack", "curl", "dnsmasq", "dnsperf", "docker", "docker-compose"),
+        *("dockerd", "etcd", "ip"),
         *(
             "ip6tables",
             "iperf3",
@@ -60,6 +62,8 @@ def missing(thing: str) -> str | None:
     """
     if thing == "root":
         return None if os.geteuid() == 0 else "not root"
+    if thing == "full_kernel":
+        return None if vm.full_kernel() else "neither installed nor unpacked"
     if thing == "busybox":
         return None if BUSYBOX.exists() else "not installed"
     if thing in COMMANDS:

@@ -9,14 +9,17 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from netplug.api import wire
+from netplug.api import admin_dns, metrics, wire
 from netplug.api.admin_wire import (
     AttachBody,
     NetworkCreateBody,
+    PeerBody,
+    PublishBody,
     Services,
     attach_wish,
     by_name,
     endpoint_json,
+    endpoint_of,
     event_json,
     lease_json,
     network_json,
@@ -25,6 +28,9 @@ from netplug.api.admin_wire import (
     plan_json,
     planned,
     pool_json,
+    port_wishes,
+    ports_json,
+    published_ports,
     starting,
     status_of,
     step_json,
@@ -32,7 +38,7 @@ from netplug.api.admin_wire import (
 from netplug.api.app import Readiness
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.errors import Drift, InvalidInput, NotFound, PynetError
-from netplug.model import PoolId
+from netplug.model import Endpoint, PoolId
 from netplug.plan.diff import Plan
 from netplug.service.journal import Journal
 from netplug.settings import Settings
@@ -68,9 +74,19 @@ def admin_app(
         await readiness.wait(settings.request_deadline_s)
         return await _stream(services().journal, request)
 
+    async def dns_log(request: web.Request) -> web.StreamResponse:
+        await readiness.wait(settings.request_deadline_s)
+        return await admin_dns.stream_log(services(), request)
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        await readiness.wait(settings.request_deadline_s)
+        return await metrics.metrics(services())
+
     app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[guarded(_error_reply)])
     app.router.add_get("/v1/status", status)
+    app.router.add_get("/v1/metrics", show_metrics)
     app.router.add_get("/v1/events", events)
+    app.router.add_get("/v1/dns/log", dns_log)
     for method, path, call in _CALLS:
         app.router.add_route(method, path, bounded(call))
     app.router.add_route("*", "/{tail:.*}", _unknown)
@@ -104,6 +120,20 @@ async def _delete_network(services: Services, request: web.Request) -> object:
     return {}
 
 
+async def _peer(services: Services, request: web.Request) -> object:
+    body = wire.decode(await request.read(), PeerBody)
+    find = services.networks.find
+    network = find(request.match_info["ref"])
+    await services.networks.peer(network, find(body.network))
+    return network_json(find(network.id), services)
+
+
+async def _unpeer(services: Services, request: web.Request) -> object:
+    network, other = (services.networks.find(request.match_info[key]) for key in ("ref", "other"))
+    await services.networks.unpeer(network, other)
+    return {}
+
+
 async def _list_endpoints(services: Services, _: web.Request) -> object:
     endpoints = services.networks.state.view.endpoints.values()
     return {"endpoints": [endpoint_json(e, services) for e in by_name(endpoints)]}
@@ -124,6 +154,34 @@ async def _attach(services: Services, request: web.Request) -> object:
 
 async def _detach(services: Services, request: web.Request) -> object:
     await services.standalone.detach(request.match_info["ref"])
+    return {}
+
+
+async def _list_ports(services: Services, _: web.Request) -> object:
+    return ports_json(await services.ports.listing())
+
+
+async def _publish(services: Services, request: web.Request) -> object:
+    body = wire.decode(await request.read(), PublishBody)
+    wishes = port_wishes(body)
+
+    def leads_outside(endpoint: Endpoint) -> bool:
+        network = services.networks.state.view.networks[endpoint.network_id]
+        has_gateway = any(subnet.gateway for subnet in network.subnets)
+        return not network.is_internal and (has_gateway or network.parent is not None)
+
+    endpoint = endpoint_of(body.container, body.network, services, leads_outside)
+    return ports_json(await services.ports.add(endpoint, wishes))
+
+
+async def _unpublish(services: Services, request: web.Request) -> object:
+    ports = published_ports(unquote(request.match_info["port"]))
+
+    def publishes(endpoint: Endpoint) -> bool:
+        return any(ports.cut(mapping)[0] for mapping in endpoint.ports)
+
+    container, network = request.match_info["ref"], request.query.get("network")
+    await services.ports.remove(endpoint_of(container, network, services, publishes), ports)
     return {}
 
 
@@ -172,12 +230,18 @@ _CALLS: tuple[tuple[str, str, Call], ...] = (
     ("POST", "/v1/networks", _create_network),
     ("GET", "/v1/networks/{ref}", _inspect_network),
     ("DELETE", "/v1/networks/{ref}", _delete_network),
+    ("POST", "/v1/networks/{ref}/peers", _peer),
+    ("DELETE", "/v1/networks/{ref}/peers/{other}", _unpeer),
     ("GET", "/v1/endpoints", _list_endpoints),
     ("POST", "/v1/endpoints", _attach),
     ("GET", "/v1/endpoints/{ref}", _inspect_endpoint),
     ("DELETE", "/v1/endpoints/{ref}", _detach),
+    ("GET", "/v1/ports", _list_ports),
+    ("POST", "/v1/ports", _publish),
+    ("DELETE", "/v1/ports/{ref}/{port:.+}", _unpublish),
     ("GET", "/v1/ipam", _list_pools),
     ("GET", "/v1/ipam/{pool:.+}", _inspect_pool),
+    *admin_dns.CALLS,
     ("GET", "/v1/plan", _show_plan),
     ("POST", "/v1/heal", _heal),
     ("GET", "/v1/verify", _verify),

@@ -55,6 +55,15 @@ class Reconcile(TypedDict):
     problem: str
 
 
+class Dns(TypedDict):
+    """How names are answered; `problems` say for whom they are not, and why."""
+
+    domain: str
+    address: str
+    clients: int
+    problems: Sequence[str]
+
+
 class Status(TypedDict):
     """How the daemon is."""
 
@@ -72,6 +81,7 @@ class Status(TypedDict):
     pools: int
     leases: int
     last_reconcile: Reconcile | None
+    dns: Dns
 
 
 class Subnet(TypedDict):
@@ -95,6 +105,7 @@ class Endpoint(TypedDict):
     link: str
     sandbox: str
     joined: bool
+    names: Sequence[str]
     options: Mapping[str, str]
     created_at: str
 
@@ -119,6 +130,8 @@ class Network(TypedDict):
     options: Mapping[str, str]
     subnets: Sequence[Subnet]
     link: str
+    parent: str
+    peers: Sequence[str]
     endpoint_count: int
     created_at: str
 
@@ -128,6 +141,84 @@ class NetworkDetail(Network):
 
     endpoints: Sequence[Endpoint]
     objects: Sequence[str]
+
+
+class Port(TypedDict):
+    """A published port, or run of ports, on one address; the counters are of all its addresses."""
+
+    container: str
+    endpoint_id: str
+    network: str
+    network_id: str
+    protocol: str
+    host_ip: str
+    host_port: int
+    host_port_end: int
+    container_ip: str
+    container_port: int
+    container_port_end: int
+    origin: str
+    packets: int
+    bytes: int
+    rules: Sequence[str]
+
+
+class Name(TypedDict):
+    """A name on a network, and what it means."""
+
+    name: str
+    network: str
+    network_id: str
+    type: str
+    values: Sequence[str]
+    origin: str
+    owner: str
+    ttl_s: int
+
+
+class Lookup(TypedDict):
+    """The answer to a question, and what it was made of."""
+
+    name: str
+    type: str
+    rcode: str
+    records: Sequence[str]
+    source: str
+    network: str
+    network_id: str
+    owners: Sequence[str]
+    reason: str
+
+
+class DnsClient(TypedDict):
+    """Who asks for names, and what became of the questions."""
+
+    id: str
+    kind: str
+    label: str
+    networks: Sequence[str]
+    queries: int
+    hits: int
+    misses: int
+    forwarded: int
+    failed: int
+    refused: int
+    dropped: int
+    rcodes: Mapping[str, int]
+
+
+class Query(TypedDict):
+    """A question and its answer."""
+
+    at: str
+    client: str
+    label: str
+    name: str
+    type: str
+    rcode: str
+    source: str
+    records: Sequence[str]
+    took_ms: float
 
 
 class Pool(TypedDict):
@@ -209,6 +300,24 @@ class Pools(TypedDict):
     pools: Sequence[Pool]
 
 
+class Ports(TypedDict):
+    """Published ports."""
+
+    ports: Sequence[Port]
+
+
+class Names(TypedDict):
+    """Names of one network, or of all."""
+
+    names: Sequence[Name]
+
+
+class DnsClients(TypedDict):
+    """All who ask for names."""
+
+    clients: Sequence[DnsClient]
+
+
 class Nothing(TypedDict):
     """It is done, and there is no more to say."""
 
@@ -219,6 +328,7 @@ class SubnetRequest(TypedDict):
     pool: str
     range: str | None
     gateway: str | None
+    aux: Mapping[str, str]
 
 
 class NetworkCreate(TypedDict):
@@ -243,6 +353,24 @@ class Attach(TypedDict, total=False):
     name: str
     interface: str
     mac: str
+    aliases: Sequence[str]
+
+
+class NameAdd(TypedDict, total=False):
+    """What a name is to mean; without a type, the values are addresses."""
+
+    network: str
+    name: str
+    values: Sequence[str]
+    type: str
+
+
+class Publish(TypedDict, total=False):
+    """Ports to publish, each as in `docker run -p`; `network` chooses where there are several."""
+
+    container: str
+    network: str
+    ports: Sequence[str]
 
 
 class AdminClient:
@@ -280,6 +408,14 @@ class AdminClient:
         """Remove a network that has no endpoints and that Docker did not make."""
         return self._call(Nothing, "DELETE", f"/networks/{_quoted(ref)}")
 
+    def peer(self, ref: str, other: str) -> Network:
+        """Let two networks reach each other; return the first."""
+        return self._call(Network, "POST", f"/networks/{_quoted(ref)}/peers", {"network": other})
+
+    def unpeer(self, ref: str, other: str) -> Nothing:
+        """Keep two networks apart again."""
+        return self._call(Nothing, "DELETE", f"/networks/{_quoted(ref)}/peers/{_quoted(other)}")
+
     def endpoints(self) -> Endpoints:
         """Return all endpoints."""
         return self._call(Endpoints, "GET", "/endpoints")
@@ -295,6 +431,48 @@ class AdminClient:
     def detach(self, ref: str) -> Nothing:
         """Remove an endpoint that Docker did not make."""
         return self._call(Nothing, "DELETE", f"/endpoints/{_quoted(ref)}")
+
+    def ports(self) -> Ports:
+        """Return all published ports."""
+        return self._call(Ports, "GET", "/ports")
+
+    def publish(self, request: Publish) -> Ports:
+        """Publish ports of a container that runs, or of a namespace; return what came of it."""
+        return self._call(Ports, "POST", "/ports", request)
+
+    def unpublish(self, container: str, port: str, network: str | None = None) -> Nothing:
+        """Take back a published port: "8080", "8080/udp", "127.0.0.1:8080"."""
+        path = f"/ports/{_quoted(container)}/{_quoted(port)}"
+        return self._call(Nothing, "DELETE", path + _query(network=network))
+
+    def names(self, network: str | None = None) -> Names:
+        """Return every name, of one network or of all."""
+        return self._call(Names, "GET", "/dns" + _query(network=network))
+
+    def add_name(self, request: NameAdd) -> Name:
+        """Record what a name means; return all that it means now."""
+        return self._call(Name, "POST", "/dns", request)
+
+    def remove_name(self, network: str, name: str, kind: str | None = None) -> Nothing:
+        """Take back what was recorded of a name."""
+        path = f"/dns/{_quoted(network)}/{_quoted(name)}"
+        return self._call(Nothing, "DELETE", path + _query(type=kind))
+
+    def lookup(
+        self, name: str, kind: str, network: str | None = None, container: str | None = None
+    ) -> Lookup:
+        """Return what a question is answered on a network, to a container, or to the host."""
+        asked = _query(name=name, type=kind, network=network, container=container)
+        return self._call(Lookup, "GET", "/dns/lookup" + asked)
+
+    def dns_clients(self) -> DnsClients:
+        """Return what was asked by whom."""
+        return self._call(DnsClients, "GET", "/dns/counters")
+
+    def queries(self, *, container: str | None = None, follow: bool = False) -> Iterator[Query]:
+        """Yield the latest questions, oldest first; with `follow`, wait for more."""
+        path = "/dns/log" + _query(follow=f"{follow:d}", container=container)
+        return self._stream(Query, path, follow=follow, what="its questions")
 
     def pools(self) -> Pools:
         """Return all pools."""
@@ -317,17 +495,22 @@ class AdminClient:
         return self._call(Verification, "GET", "/verify")
 
     def events(self, *, follow: bool = False) -> Iterator[Event]:
-        """Yield what happened, oldest first; with `follow`, wait for more, which has no end.
+        """Yield what happened, oldest first; with `follow`, wait for more, which has no end."""
+        path = f"/events?follow={follow:d}"
+        return self._stream(Event, path, follow=follow, what="its events")
 
-        Empty lines are passed over: the daemon may send them to learn whether we are still here.
+    def _stream(self, kind: type[Reply], path: str, *, follow: bool, what: str) -> Iterator[Reply]:
+        """Yield the lines of a reply.
+
+        Empty ones are passed over: the daemon may send them to learn whether we are still here.
         """
         patience_s = None if follow else self._patience_s
-        with self._exchange("GET", f"/events?follow={follow:d}", None, patience_s) as response:
+        with self._exchange("GET", path, None, patience_s) as response:
             for line in response:
                 if line.strip():
-                    yield self._decoded(Event, line)
+                    yield self._decoded(kind, line)
         if follow:
-            raise DaemonUnreachable(self.socket_path, "it stopped while its events were followed")
+            raise DaemonUnreachable(self.socket_path, f"it stopped while {what} were followed")
 
     def _call(self, reply: type[Reply], method: str, path: str, body: object = None) -> Reply:
         with self._exchange(method, path, body, self._patience_s) as response:
@@ -388,6 +571,12 @@ class _UnixConnection(HTTPConnection):
 
 
 _quoted = partial(quote, safe="")
+
+
+def _query(**given: str | None) -> str:
+    """Return "?key=value&..." of what is given; nothing if that is nothing."""
+    pairs = [f"{key}={_quoted(value)}" for key, value in given.items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""
 
 
 def _reason(error: OSError | HTTPException) -> str:

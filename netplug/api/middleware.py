@@ -16,8 +16,8 @@ from netplug.errors import DeadlineExceeded, InvalidRequest, PynetError
 
 log = logging.getLogger(__name__)
 
-BODY_LIMIT_BYTES = 1 << 20
-"""dockerd's largest call, an endpoint with thousands of published ports, has some 300 KB."""
+BODY_LIMIT_BYTES = 16 << 20
+"""dockerd's largest call, an endpoint with every port exposed and published, has some 8 MB."""
 
 Reply = Callable[[PynetError], web.Response]
 Result = TypeVar("Result")

@@ -11,6 +11,7 @@ from netplug.errors import InvalidRequest
 from netplug.model import EndpointId, Network, NetworkId, PoolId
 from netplug.service.endpoints import Endpoints, mac_for
 from netplug.service.networks import Networks
+from netplug.service.ports import Ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class NetworkDriverApi:
 
     networks: Networks
     endpoints: Endpoints
+    ports: Ports
     clock: Clock
 
     def methods(self) -> Methods:
@@ -34,7 +36,7 @@ class NetworkDriverApi:
             "Join": self.join,
             "Leave": self.leave,
             "ProgramExternalConnectivity": self.program_external_connectivity,
-            "RevokeExternalConnectivity": self.nothing,
+            "RevokeExternalConnectivity": self.revoke_external_connectivity,
             "DiscoverNew": self.nothing,
             "DiscoverDelete": self.nothing,
         }
@@ -69,17 +71,17 @@ class NetworkDriverApi:
         return {"Options": {}}
 
     async def create_endpoint(self, raw: bytes) -> object:
-        """Record an endpoint and say which MAC it gets."""
+        """Record an endpoint and say which MAC it gets, if it has one of its own."""
         body = wire.decode(raw, wire.CreateEndpointBody)
         endpoint = wire.endpoint_request(body, self.clock.now())
-        if not endpoint.mac:
+        if not endpoint.mac and self.endpoints.gives_mac(endpoint.network_id):
             endpoint = replace(endpoint, mac=mac_for(endpoint.addresses, endpoint.id))
         return wire.endpoint_reply(body, await self.endpoints.create(endpoint))
 
     async def delete_endpoint(self, raw: bytes) -> object:
         """Delete an endpoint; an unknown one succeeds."""
         body = wire.decode(raw, wire.EndpointBody)
-        await self.endpoints.delete(EndpointId(body.endpoint_id))
+        await self.ports.delete(EndpointId(body.endpoint_id))
         return {}
 
     async def join(self, raw: bytes) -> object:
@@ -94,16 +96,31 @@ class NetworkDriverApi:
         return wire.join_reply(attachment)
 
     async def leave(self, raw: bytes) -> object:
-        """Note that the sandbox goes; an endpoint that never joined succeeds."""
+        """Note that the sandbox goes; an endpoint that never joined succeeds.
+
+        Its ports are free at once: dockerd does not always revoke them.
+        """
         body = wire.decode(raw, wire.EndpointBody)
+        await self.ports.withdraw(EndpointId(body.endpoint_id))
         await self.endpoints.leave(EndpointId(body.endpoint_id))
         return {}
 
     async def program_external_connectivity(self, raw: bytes) -> object:
-        """Say in the log that ports are asked for: this version does not publish them."""
+        """Publish the sandbox's ports on this endpoint; a repeated call changes nothing."""
         body = wire.decode(raw, wire.ProgramBody)
-        if asked := wire.port_texts(body.options or {}):
-            self.endpoints.warn_unpublished(EndpointId(body.endpoint_id), asked)
+        options = body.options or {}
+        await self.ports.publish(
+            NetworkId(body.network_id),
+            EndpointId(body.endpoint_id),
+            wire.port_requests(options),
+            crosses_families=wire.crosses_families(options),
+        )
+        return {}
+
+    async def revoke_external_connectivity(self, raw: bytes) -> object:
+        """Publish nothing on this endpoint any more; an unknown one succeeds."""
+        body = wire.decode(raw, wire.EndpointBody)
+        await self.ports.withdraw(EndpointId(body.endpoint_id), only_docker=True)
         return {}
 
     async def nothing(self, raw: bytes) -> object:

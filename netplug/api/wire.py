@@ -8,7 +8,7 @@ libnetwork/ipams/remote/api/api.go, Engine 20.10 to 29.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ from netplug.model import (
     Network,
     NetworkId,
     PoolId,
+    PortRequest,
+    Protocol,
     Subnet,
 )
 
@@ -39,6 +41,8 @@ _NEXT_HOP, _CONNECTED = 0, 1  # moby libnetwork/types/types.go
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 Options = dict[str, Any]
+RawOptions = dict[str, msgspec.Raw]
+"""Options that are read when they are wanted: a range of 10 000 ports is 0.8 MB of JSON."""
 
 
 class IpamData(msgspec.Struct, rename="pascal"):
@@ -87,31 +91,35 @@ class InterfaceBody(msgspec.Struct):
 
 
 class CreateEndpointBody(EndpointBody):
-    """NetworkDriver.CreateEndpoint."""
+    """NetworkDriver.CreateEndpoint; its options are read one by one, ports are not among them."""
 
     interface: InterfaceBody | None = msgspec.field(name="Interface", default=None)
-    options: Options | None = msgspec.field(name="Options", default=None)
+    options: RawOptions | None = msgspec.field(name="Options", default=None)
 
 
 class JoinBody(EndpointBody):
-    """NetworkDriver.Join."""
+    """NetworkDriver.Join; its options are those of ProgramExternalConnectivity."""
 
     sandbox_key: str = msgspec.field(name="SandboxKey")
-    options: Options | None = msgspec.field(name="Options", default=None)
 
 
 class PortBinding(msgspec.Struct, rename="pascal"):
-    """One published port; `host_port` 0 leaves the choice to the driver."""
+    """One published port; `host_port` 0 leaves the choice to the driver.
+
+    Otherwise it chooses from `host_port` to `host_port_end`, which are equal for a fixed port.
+    """
 
     proto: int = 0
     port: int = 0
     host_port: int = 0
+    host_port_end: int = 0
+    host_ip: str | None = msgspec.field(name="HostIP", default=None)
 
 
 class ProgramBody(EndpointBody):
     """NetworkDriver.ProgramExternalConnectivity."""
 
-    options: Options | None = msgspec.field(name="Options", default=None)
+    options: RawOptions | None = msgspec.field(name="Options", default=None)
 
 
 class RequestPoolBody(msgspec.Struct):
@@ -235,7 +243,11 @@ def endpoint_request(body: CreateEndpointBody, now: datetime) -> Endpoint:
     _check_id("EndpointID", body.endpoint_id, problems)
     if problems:
         raise InvalidRequest(problems)
-    options = {k: v for k, v in (body.options or {}).items() if isinstance(v, str)}
+    options = {
+        key: msgspec.json.decode(raw, type=str)
+        for key, raw in (body.options or {}).items()
+        if bytes(raw).startswith(b'"')
+    }
     return Endpoint(
         id=EndpointId(body.endpoint_id),
         network_id=NetworkId(body.network_id),
@@ -248,7 +260,8 @@ def endpoint_request(body: CreateEndpointBody, now: datetime) -> Endpoint:
 
 def endpoint_reply(asked: CreateEndpointBody, endpoint: Endpoint) -> dict[str, object]:
     """Return only what was empty in the request: dockerd refuses even an equal echo."""
-    if asked.interface is not None and asked.interface.mac_address:
+    is_asked = asked.interface is not None and asked.interface.mac_address
+    if is_asked or not endpoint.mac:
         return {}
     return {"Interface": {"MacAddress": endpoint.mac}}
 
@@ -272,17 +285,31 @@ def join_reply(attachment: Attachment) -> dict[str, object]:
     }
 
 
-def port_texts(options: Mapping[str, Any]) -> list[str]:
-    """Return the port mappings of a sandbox as Docker writes them: "8080:80/tcp".
+def port_requests(options: Mapping[str, msgspec.Raw]) -> tuple[PortRequest, ...]:
+    """Return the ports that a sandbox wants published; runs that dockerd spelled out are one each.
 
     Raises:
-        InvalidRequest: they are no port mappings.
+        InvalidRequest: naming every mapping that makes no sense.
     """
     try:
-        bindings = msgspec.convert(options.get(labels.PORT_MAP) or [], list[PortBinding])
-    except msgspec.ValidationError as error:
+        raw = options.get(labels.PORT_MAP, b"null")
+        bindings = msgspec.json.decode(raw, type=list[PortBinding] | None) or []
+    except msgspec.MsgspecError as error:
         raise InvalidRequest([f"{labels.PORT_MAP}: {error}"]) from error
-    return [f"{b.host_port or ''}:{b.port}/{_PROTOCOLS.get(b.proto, '?')}" for b in bindings]
+    problems: list[str] = []
+    requests = [
+        replace(request, count=count)
+        for first, count in _runs(bindings)
+        if (request := _port_request(first, problems)) is not None
+    ]
+    if problems:
+        raise InvalidRequest(problems)
+    return tuple(requests)
+
+
+def crosses_families(options: Mapping[str, msgspec.Raw]) -> bool:
+    """Return whether host ports of IPv6 may lead to an endpoint that has IPv4 only."""
+    return bytes(options.get(labels.NO_PROXY_6TO4, b"")) != b"true"
 
 
 def pool_request(body: RequestPoolBody) -> PoolRequest:
@@ -349,8 +376,67 @@ def mac_text(text: str, problems: list[str]) -> str:
     return octets.hex(":")
 
 
-_PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}  # IANA protocol numbers
+# IANA protocol numbers
+_PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP, 132: Protocol.SCTP}
+_LAST_PORT = 65535
 _BINARY_OPTIONS = frozenset({"com.docker.network.endpoint.macaddress"})
+
+
+def _port_request(binding: PortBinding, problems: list[str]) -> PortRequest | None:
+    end = binding.host_port_end or binding.host_port
+    protocol = _PROTOCOLS.get(binding.proto)
+    spelled = "-".join(str(port) for port in dict.fromkeys((binding.host_port, end)))
+    text = f"{binding.host_ip or ''}:{spelled}:{binding.port}/{protocol or binding.proto}"
+    host_ip = _parse(ip_address, binding.host_ip, problems) if binding.host_ip else None
+    if protocol is None:
+        problems.append(f"port mapping {text}: protocol {binding.proto} cannot be published")
+    elif not 1 <= binding.port <= _LAST_PORT:
+        problems.append(f"port mapping {text}: {binding.port} is no port of a container")
+    elif not 0 <= binding.host_port <= end <= _LAST_PORT:
+        problems.append(f"port mapping {text}: {spelled} is no range of ports")
+    elif not binding.host_port and end:
+        problems.append(f"port mapping {text}: a range cannot begin with port 0")
+    else:
+        return PortRequest(
+            protocol=protocol,
+            container_port=binding.port,
+            host_ip=host_ip,
+            host_port=binding.host_port,
+            host_port_end=end,
+        )
+    return None
+
+
+def _runs(bindings: list[PortBinding]) -> Iterator[tuple[PortBinding, int]]:
+    """Yield the first binding of each run and its length: fixed ports that follow each other."""
+    bindings.sort(key=lambda b: (b.proto, b.host_ip or "", b.host_port, b.port))
+    run: list[PortBinding] = []
+    count = 0
+    for binding in bindings:
+        if run and _is_behind(run[0], count, binding):
+            count += 1
+            continue
+        if run:
+            yield run[0], count
+        run, count = [binding], 1
+    if run:
+        yield run[0], count
+
+
+def _is_behind(first: PortBinding, count: int, binding: PortBinding) -> bool:
+    """Return whether `binding` makes the run of `count` ports from `first` on one longer."""
+    port, host_port = first.port + count, first.host_port + count
+    return (
+        (binding.proto, binding.host_ip) == (first.proto, first.host_ip)
+        and (binding.port, binding.host_port) == (port, host_port)
+        and _is_fixed(first)
+        and _is_fixed(binding)
+        and max(port, host_port) <= _LAST_PORT
+    )
+
+
+def _is_fixed(binding: PortBinding) -> bool:
+    return binding.host_port > 0 and binding.host_port_end in (0, binding.host_port)
 
 
 def _check_id(key: str, text: str, problems: list[str]) -> None:

@@ -25,6 +25,8 @@ _COMMANDS = {
     "endpoint": "endpoint",
     "attach": "attach",
     "detach": "attach",
+    "ports": "ports",
+    "dns": "dns",
     "ipam": "ipam",
     "plan": "plan",
     "verify": "plan",

@@ -28,6 +28,14 @@ def ip(text: str) -> IPAddress:
         raise click.BadParameter(f"{error}.") from error
 
 
+def named_ip(text: str) -> tuple[str, IPAddress]:
+    """Return the name and the address that `text`, NAME=IP, is made of."""
+    name, separator, address = text.partition("=")
+    if not (name and separator):
+        raise click.BadParameter(f"{text!r} is not NAME=IP.")
+    return name, ip(address)
+
+
 def mac(text: str) -> str:
     """Return a MAC address in the spelling of the kernel."""
     if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", text):

@@ -23,7 +23,7 @@ _NAMED_NAMESPACES = "/run/netns"
 @click.command(
     epilog=example(
         "ip netns add a",
-        "pynet attach web --netns a --ip 10.9.0.5",
+        "pynet attach web --netns a --ip 10.9.0.5 --name a --alias www",
         "pynet attach web --pid 4711 --interface eth1",
     )
 )
@@ -39,6 +39,13 @@ _NAMED_NAMESPACES = "/run/netns"
     help="Address to have, one a family; by default pynet chooses.",
 )
 @click.option("--name", metavar="NAME", help="What the endpoint is called.")
+@click.option(
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that it is asked for by; '*.NAME' is all below it.",
+)
 @click.option("--interface", metavar="IFNAME", help="What the link is called in the namespace.")
 @click.option("--mac", type=mac, metavar="MAC", help="MAC address to have.")
 @talks_to_daemon
@@ -49,6 +56,7 @@ def attach(
     pid: int | None,
     addresses: tuple[IPAddress, ...],
     name: str | None,
+    aliases: tuple[str, ...],
     interface: str | None,
     mac: str | None,
 ) -> None:
@@ -68,6 +76,8 @@ def attach(
         request["addresses"] = [str(address) for address in addresses]
     if name is not None:
         request["name"] = name
+    if aliases:
+        request["aliases"] = aliases
     if interface is not None:
         request["interface"] = interface
     if mac is not None:

@@ -27,6 +27,17 @@ from netplug.cli.session import Session, example
     metavar="URL",
     help="The Docker Engine (found like the docker CLI does); 'none' works without one.",
 )
+@click.option(
+    "--publish-addresses",
+    metavar="IP,...",
+    help="Where ports are published that name no address (everywhere).",
+)
+@click.option("--dns-domain", metavar="DOMAIN", help="What names end with (pynet).")
+@click.option(
+    "--dns-address",
+    metavar="IP",
+    help="Where the host asks for names (169.254.53.53); 'none' is nowhere.",
+)
 @click.option("--store", metavar="STORE", help="Where networks and leases are kept (sqlite).")
 @click.option("--log-format", metavar="FORMAT", help="console or json (console).")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")

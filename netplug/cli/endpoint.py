@@ -64,6 +64,7 @@ def _print_endpoint(endpoint: EndpointDetail) -> None:
     show.card(
         ("id", endpoint["id"]),
         ("name", endpoint["name"]),
+        ("names", ", ".join(endpoint["names"])),
         ("network", f"{endpoint['network']} ({endpoint['network_id']})"),
         ("made by", endpoint["origin"]),
         ("addresses", ", ".join(endpoint["addresses"])),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplug.cli import show
-from netplug.cli.addresses import cidr, ip
+from netplug.cli.addresses import cidr, ip, named_ip
 from netplug.cli.completion import networks_of
 from netplug.cli.endpoint import print_endpoints
 from netplug.cli.plan import print_steps
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 @click.group()
 @options
 def network() -> None:
-    """Create, list, inspect and remove networks."""
+    """Create, list, inspect, peer and remove networks."""
 
 
 @network.command(
     epilog=example(
         "pynet network create web --subnet 10.9.0.0/24 --gateway 10.9.0.1",
         "pynet network create lab --internal -o mtu=1450 --dry-run",
+        "pynet network create lan --driver host --subnet 192.168.1.64/27",
     )
 )
 @click.argument("name")
@@ -61,7 +62,15 @@ def network() -> None:
     type=ip,
     multiple=True,
     metavar="IP",
-    help="Address of the host in a --subnet; by default the first one.",
+    help="Address of the host, or of a router, in a --subnet; by default the first one if needed.",
+)
+@click.option(
+    "--aux-address",
+    "aux",
+    type=named_ip,
+    multiple=True,
+    metavar="NAME=IP",
+    help="Address in a --subnet that no endpoint gets: somebody else has it.",
 )
 @click.option("--ipv4/--no-ipv4", default=True, help="Give endpoints IPv4 addresses (the default).")
 @click.option(
@@ -80,6 +89,7 @@ def create(
     pools: tuple[IPNetwork, ...],
     ranges: tuple[IPNetwork, ...],
     gateways: tuple[IPAddress, ...],
+    aux: tuple[tuple[str, IPAddress], ...],
     ipv4: bool,
     ipv6: bool,
     internal: bool,
@@ -93,7 +103,7 @@ def create(
     request: NetworkCreate = {
         "name": name,
         "driver": driver,
-        "subnets": _subnets(pools, ranges, gateways),
+        "subnets": _subnets(pools, ranges, gateways, aux),
         "ipv4": ipv4,
         "ipv6": ipv6 or any(pool.version == 6 for pool in pools),
         "internal": internal,
@@ -143,11 +153,41 @@ def rm(session: Session, networks: tuple[str, ...]) -> None:
         session.show_name(reply, ref)
 
 
+@network.command(epilog=example("pynet network peer web db"))
+@click.argument("network", shell_complete=networks_of)
+@click.argument("other", shell_complete=networks_of)
+@talks_to_daemon
+def peer(session: Session, network: str, other: str) -> None:
+    """Let NETWORK and OTHER reach each other, and print both names.
+
+    Networks are apart unless they are peers. The peers of a peer are none.
+    """
+    with session.daemon(f"making {network} and {other} peers") as daemon:
+        reply = daemon.peer(network, other)
+    session.show_name(reply, f"{network} {other}")
+
+
+@network.command(epilog=example("pynet network unpeer web db"))
+@click.argument("network", shell_complete=networks_of)
+@click.argument("other", shell_complete=networks_of)
+@talks_to_daemon
+def unpeer(session: Session, network: str, other: str) -> None:
+    """Keep NETWORK and OTHER apart again, and print both names."""
+    with session.daemon(f"keeping {network} and {other} apart") as daemon:
+        reply = daemon.unpeer(network, other)
+    session.show_name(reply, f"{network} {other}")
+
+
 def _subnets(
-    pools: Sequence[IPNetwork], ranges: Sequence[IPNetwork], gateways: Sequence[IPAddress]
+    pools: Sequence[IPNetwork],
+    ranges: Sequence[IPNetwork],
+    gateways: Sequence[IPAddress],
+    aux: Sequence[tuple[str, IPAddress]],
 ) -> list[SubnetRequest]:
-    """Put each range and gateway into the subnet that it lies in."""
-    for option, given in (("--ip-range", ranges), ("--gateway", gateways)):
+    """Put each range, gateway and auxiliary address into the subnet that it lies in."""
+    spared = [address for _, address in aux]
+    wanted = (("--ip-range", ranges), ("--gateway", gateways), ("--aux-address", spared))
+    for option, given in wanted:
         for value in given:
             if not any(_lies_in(value, pool) for pool in pools):
                 raise click.UsageError(f"{option} {value} lies in no --subnet.")
@@ -156,6 +196,7 @@ def _subnets(
             "pool": str(pool),
             "range": _only("--ip-range", ranges, pool),
             "gateway": _only("--gateway", gateways, pool),
+            "aux": {name: str(address) for name, address in aux if address in pool},
         }
         for pool in pools
     ]
@@ -184,12 +225,13 @@ def _option(text: str) -> tuple[str, str]:
 
 def _print_networks(reply: Networks) -> None:
     show.table(
-        ("NETWORK ID", "NAME", "DRIVER", "SUBNETS", "ENDPOINTS", "MADE BY", "STATE"),
+        ("NETWORK ID", "NAME", "DRIVER", "PARENT", "SUBNETS", "ENDPOINTS", "MADE BY", "STATE"),
         (
             (
                 show.short(network["id"]),
                 network["name"],
                 network["driver"],
+                network["parent"],
                 ", ".join(subnet["pool"] for subnet in network["subnets"]),
                 str(network["endpoint_count"]),
                 network["origin"],
@@ -212,6 +254,8 @@ def _print_network(network: NetworkDetail) -> None:
         ("internal", "yes" if network["internal"] else "no"),
         ("options", show.pairs(network["options"])),
         ("link", network["link"]),
+        ("parent", network["parent"]),
+        ("peers", ", ".join(network["peers"])),
         ("created", network["created_at"]),
     )
     if network["subnets"]:

@@ -10,7 +10,7 @@ from netplug.cli import show
 from netplug.cli.session import Session, example, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import Engine, Reconcile, Status
+    from netplug.api.client import Dns, Engine, Reconcile, Status
 
 
 @click.command(epilog=example("pynet status", "pynet status --output json"))
@@ -33,8 +33,15 @@ def _print_status(status: Status) -> None:
         ("networks", str(status["networks"])),
         ("endpoints", str(status["endpoints"])),
         ("pools", f"{status['pools']}, {show.count(status['leases'], 'lease')}"),
+        ("names", _names(status["dns"])),
         ("last reconcile", _reconcile(status["last_reconcile"])),
     )
+
+
+def _names(dns: Dns) -> str:
+    where = f", and for the host at {dns['address']}" if dns["address"] else ""
+    problems = "".join(f"; {problem}" for problem in dns["problems"])
+    return f"*.{dns['domain']} for {show.count(dns['clients'], 'client')}{where}{problems}"
 
 
 def _engine(engine: Engine | None) -> str:

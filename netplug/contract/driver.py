@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
-from netplug.model import Endpoint, IPAddress, IPNetwork, Network, View
+from netplug.model import (
+    Endpoint,
+    IPAddress,
+    Network,
+    Parent,
+    StaticRoute,
+    View,
+)
 from netplug.plan.objects import KernelObject
 
 
@@ -19,11 +27,18 @@ class GatewaySkip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StaticRoute:
-    """A route inside the sandbox; without `next_hop` it is on-link."""
+class FactsWish:
+    """Which links, and which types of links ("macvlan"), a driver must know of.
 
-    destination: IPNetwork
-    next_hop: IPAddress | None = None
+    `wants_uplink` asks about the interface with the default route, whatever its name.
+    """
+
+    links: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    wants_uplink: bool = False
+
+
+NO_WISH = FactsWish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +56,47 @@ class Attachment:
     needs_no_gateway_service: bool = True
 
 
+class NameMode(StrEnum):
+    """Where the names of a network are asked for.
+
+    OVERLAY: inside each sandbox, at the address of Docker's resolver. GATEWAY: at the network's
+    gateway, by those who know. OFF: nowhere.
+    """
+
+    OVERLAY = "overlay"
+    GATEWAY = "gateway"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameOptions:
+    """What a user chose for the names of a network. `addresses` are the host's own on it."""
+
+    mode: NameMode = NameMode.OVERLAY
+    ttl_s: int = 5
+    addresses: tuple[IPAddress, ...] = ()
+
+
 class NetworkDriver(Protocol):
     """A pure planner. It never awaits, never asks the host, never deletes."""
 
     name: str
+
+    def facts_wanted(self, network: Network) -> FactsWish:
+        """Return what the host must be asked before `parent` and `validate`.
+
+        Raises:
+            InvalidOptions: with every problem of the options.
+        """
+        ...
+
+    def parent(self, network: Network, view: View) -> Parent | None:
+        """Return the link of the host's that a new network stands on; None if it needs none.
+
+        Raises:
+            NotFound, Unsupported: there is no such link, or none that would do.
+        """
+        ...
 
     def validate(self, network: Network, view: View) -> None:
         """Refuse what this driver cannot build.
@@ -52,6 +104,7 @@ class NetworkDriver(Protocol):
         Raises:
             InvalidOptions: with every problem found.
             Conflict: something of the network is in use by another.
+            Unsupported: this host cannot, and what to do instead.
         """
         ...
 
@@ -63,12 +116,17 @@ class NetworkDriver(Protocol):
         """
         ...
 
-    def validate_endpoint(self, endpoint: Endpoint, network: Network) -> None:
-        """Refuse endpoint options that this driver does not know.
+    def validate_endpoint(self, endpoint: Endpoint, network: Network, view: View) -> None:
+        """Refuse an endpoint that this driver cannot build.
 
         Raises:
-            InvalidOptions: with every problem found.
+            InvalidOptions: with every problem of its options.
+            Conflict: the network takes no further endpoint, or not with this address or MAC.
         """
+        ...
+
+    def gives_mac(self, network: Network) -> bool:
+        """Return whether endpoints have a MAC of their own, rather than that of the parent."""
         ...
 
     def plan_network(self, network: Network, view: View) -> frozenset[KernelObject]:
@@ -79,6 +137,26 @@ class NetworkDriver(Protocol):
         self, endpoint: Endpoint, network: Network, view: View
     ) -> frozenset[KernelObject]:
         """Return what should exist for a joined endpoint; empty before Join."""
+        ...
+
+    def plan_ports(self, endpoint: Endpoint, network: Network) -> frozenset[KernelObject]:
+        """Return what publishes the ports of an endpoint; part of what `plan_endpoint` returns."""
+        ...
+
+    def takes_host_ports(self, network: Network) -> bool:
+        """Return whether ports are published on the host.
+
+        Otherwise they are the endpoints' own, which are reached as they are, and two endpoints may
+        have the same.
+        """
+        ...
+
+    def host_addresses(self, network: Network) -> tuple[IPAddress, ...]:
+        """Return where the network's ports are published by default; empty leaves it to pynet."""
+        ...
+
+    def name_service(self, network: Network) -> NameOptions:
+        """Return how the names of the network are served."""
         ...
 
     def attachment(self, endpoint: Endpoint, network: Network) -> Attachment:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from netplug.model import EndpointId, IPNetwork, NetworkId
+from netplug.model import Protocol as Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,27 +50,49 @@ class EngineNetwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineContainer:
+    """What a container is called. `aliases` are its further names on each network it is on.
+
+    `links` are the names that it has for others there, and `ports` those that it exposes or
+    publishes.
+    """
+
+    id: str
+    name: str
+    hostname: str = ""
+    labels: Mapping[str, str]
+    aliases: Mapping[EndpointId, tuple[str, ...]]
+    links: Mapping[EndpointId, tuple[str, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    ports: tuple[tuple[Transport, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineEvent:
-    """Something happened to the network or container `id`."""
+    """Something happened to the network or container `id`; `time_ns` is by the engine's clock."""
 
     kind: str
     action: str
     id: str
     attributes: Mapping[str, str]
+    time_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSnapshot:
-    """Our networks as the engine knows them.
+    """Our networks as the engine knows them, and the subnets of its own that are closed to them.
 
     Everything was listed at `listed_at` or later. What pynet made after that may be missing, and
     so may what it made just before: dockerd records an endpoint only once CreateEndpoint is
-    answered.
+    answered. `containers` are those on our networks that have been inspected so far.
     """
 
     info: EngineInfo
     networks: Mapping[NetworkId, EngineNetwork]
     listed_at: datetime
+    closed_subnets: frozenset[IPNetwork] = frozenset()
+    containers: Mapping[str, EngineContainer] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +124,30 @@ class Engine(Protocol):
         """Return the subnets of all networks, whatever their drivers."""
         ...
 
+    async def closed_subnets(self) -> frozenset[IPNetwork]:
+        """Return the subnets of the engine's own bridges, which only published ports lead into.
+
+        Not those whose gateway mode lets others route to the containers, and not those of macvlan
+        and the like, which lie outside the host.
+        """
+        ...
+
     async def network(self, network_id: str) -> EngineNetwork | None:
         """Return one network with its endpoints; None where the engine has none of that id."""
         ...
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
-        """Open a stream of what happens to networks, and of renamed containers.
+    async def container(self, container_id: str) -> EngineContainer | None:
+        """Return what one container is called; None where the engine has none of that id.
 
-        It is open when the context is entered: what is listed after that misses nothing. The
-        stream never ends by itself; it raises EngineUnreachable when it breaks.
+        dockerd waits for whatever is being done to the container, such as its start.
+        """
+        ...
+
+    def events(self, since_ns: int = 0) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
+        """Open a stream of what happens to networks, and of containers started or renamed.
+
+        It is open when the context is entered: what is listed after that misses nothing. What
+        happened since `since_ns` comes first, as far as the engine remembers. The stream never
+        ends by itself; it raises EngineUnreachable when it breaks.
         """
         ...

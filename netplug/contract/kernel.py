@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from netplug.model import HostFacts, IPNetwork
+from netplug.contract.driver import NO_WISH, FactsWish
+from netplug.model import HostFacts, IPNetwork, LinkFacts, Parent
 from netplug.plan.diff import Step
-from netplug.plan.objects import Foreign, KernelObject
+from netplug.plan.objects import Foreign, KernelObject, Key, Sysctl
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """How a port forward stands in the kernel: what opened connections, and the rules' text."""
+
+    packets: int = 0
+    bytes: int = 0
+    rules: tuple[str, ...] = ()
 
 
 class Kernel(Protocol):
@@ -36,6 +47,22 @@ class Kernel(Protocol):
         """
         ...
 
+    def has_changed(self) -> bool:
+        """Return whether somebody may have touched rules, sets or maps since they were last read.
+
+        Cheap enough for every second: it forks nothing, dumps no table and takes 0.1 ms. In doubt
+        it says yes. What somebody puts in the place of as much escapes it until the next inventory.
+        """
+        ...
+
+    async def firewall(self, wanted: Collection[KernelObject]) -> frozenset[KernelObject]:
+        """Return what of an `inventory` is the packet filter: rules, and members of sets and maps.
+
+        Raises:
+            KernelRefused: they cannot be read.
+        """
+        ...
+
     async def apply(self, step: Step) -> None:
         """Take one step. Repeating it changes nothing; a link made twice is refused.
 
@@ -50,11 +77,47 @@ class Kernel(Protocol):
         ...
 
     async def settle(self) -> None:
-        """Wait until every marked link is gone."""
+        """Wait until every marked link is gone, and the connections of changed ports forgotten."""
         ...
 
-    async def facts(self) -> HostFacts:
-        """Return what the host is like now."""
+    async def translations(self) -> Mapping[Key, Translation]:
+        """Return each port forward that is in place, by its key, with its counters.
+
+        Raises:
+            KernelRefused: they cannot be read.
+        """
+        ...
+
+    async def facts(self, wish: FactsWish = NO_WISH) -> HostFacts:
+        """Return what the host is like now, and the links and types of links that are wished for.
+
+        A type is tried with a request that makes nothing.
+        """
+        ...
+
+    async def find(self, parent: Parent) -> LinkFacts | None:
+        """Return the link that `parent` describes, under whatever name; None if it is gone.
+
+        It is the one of its name, unless that has another MAC; else that of its index, if it has
+        its MAC; else the only one of its MAC.
+        """
+        ...
+
+    async def on_uplinks(
+        self, wanted: Collection[KernelObject]
+    ) -> frozenset[KernelObject | Foreign]:
+        """Return what of an `inventory` stands on links that are the host's own.
+
+        Routes, proxied addresses, switches, VLANs, and the links of routed endpoints
+        (`netplug.plan.order.is_on_uplink`): a few milliseconds for a thousand endpoints.
+
+        Raises:
+            KernelRefused: a table cannot be read.
+        """
+        ...
+
+    async def moved_by(self, switch: Sysctl) -> Mapping[str, str]:
+        """Return the other switches that setting `switch` changes too, with their values now."""
         ...
 
     async def taken_networks(self) -> frozenset[IPNetwork]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import msgspec
 
-from netplug.contract.engine import EngineEvent, EngineInfo, EngineNetwork
+from netplug.contract.engine import EngineContainer, EngineEvent, EngineInfo, EngineNetwork
 from netplug.engine import wire
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
@@ -28,7 +28,10 @@ _MAX_BODY_BYTES = 16 * 2**20
 _MAX_EVENT_BYTES = 2**20
 _EVENTS = {
     "type": ["network", "container"],
-    "event": ["create", "connect", "disconnect", "destroy", "remove", "rename"],
+    "event": [
+        *("create", "connect", "disconnect", "destroy", "remove"),
+        *("start", "rename", "update"),
+    ],
 }
 
 _Reply = TypeVar("_Reply")
@@ -64,26 +67,35 @@ class EngineClient:
     async def subnets(self) -> frozenset[IPNetwork]:
         """Return the subnets of all networks, whatever their drivers."""
         listed = self._decode(await self._get("/networks"), list[wire.Addressed])
-        try:
-            return frozenset(subnet for network in listed for subnet in network.subnets())
-        except ValueError as error:
-            raise self._unreachable(f"its reply makes no sense: {error}") from error
+        return self._sensible(subnet for network in listed for subnet in network.subnets())
+
+    async def closed_subnets(self) -> frozenset[IPNetwork]:
+        """Return the subnets of the engine's own bridges, which only published ports lead into."""
+        body = await self._get("/networks", {"driver": ["bridge"]})
+        listed = self._decode(body, list[wire.Addressed])
+        return self._sensible(subnet for network in listed for subnet in network.closed_subnets())
 
     async def network(self, network_id: str) -> EngineNetwork | None:
         """Return one network with its endpoints; None where the engine has none of that id."""
         body = await self._get(f"/networks/{quote(network_id, safe='')}", may_be_missing=True)
         return self._decode(body, wire.Network).value() if body else None
 
+    async def container(self, container_id: str) -> EngineContainer | None:
+        """Return what one container is called; None where the engine has none of that id."""
+        path = f"/containers/{quote(container_id, safe='')}/json"
+        body = await self._get(path, may_be_missing=True)
+        return self._decode(body, wire.Container).value() if body else None
+
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
-        """Open a stream of what happens to networks, and of renamed containers.
+    async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        """Open a stream of what happens to networks, and of containers started or renamed.
 
         Negotiates anew: since the last stream the engine may have been replaced.
         """
         with self._translated("/events"):
             async with asyncio.timeout(self._deadline_s):
                 self._api_version = await self._negotiate()
-                response = await self._open("/events", _EVENTS)
+                response = await self._open("/events", _EVENTS, since_ns=since_ns)
         try:
             yield self._read_events(response)
         finally:
@@ -112,11 +124,12 @@ class EngineClient:
         path: str,
         filters: Mapping[str, list[str]] | None = None,
         may_be_missing: bool = False,
+        since_ns: int = 0,
     ) -> aiohttp.ClientResponse:
         """Return a reply that is 200, or 404 where that is allowed; its body is still to come."""
         if not self._api_version:
             self._api_version = await self._negotiate()
-        response = await self._request(f"/v{self._api_version}{path}", filters)
+        response = await self._request(f"/v{self._api_version}{path}", filters, since_ns)
         if response.status == 200 or (response.status == 404 and may_be_missing):
             return response
         async with response:
@@ -137,11 +150,13 @@ class EngineClient:
         return "{}.{}".format(*latest)
 
     async def _request(
-        self, path: str, filters: Mapping[str, list[str]] | None
+        self, path: str, filters: Mapping[str, list[str]] | None, since_ns: int = 0
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = _new_session(self._address)
-        params = {"filters": json.dumps(filters)} if filters else None
+        params = {"filters": json.dumps(filters)} if filters else {}
+        if since_ns:
+            params["since"] = "{}.{:09}".format(*divmod(since_ns, 10**9))
         return await self._session.get(path, params=params, allow_redirects=False)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -167,6 +182,12 @@ class EngineClient:
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._unreachable(f"its reply makes no sense: {error}") from error
+
+    def _sensible(self, subnets: Iterable[IPNetwork]) -> frozenset[IPNetwork]:
+        try:
+            return frozenset(subnets)
+        except ValueError as error:
             raise self._unreachable(f"its reply makes no sense: {error}") from error
 
     def _unreachable(self, reason: str) -> EngineUnreachable:

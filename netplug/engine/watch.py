@@ -17,6 +17,7 @@ from netplug.contract.engine import (
     EngineSnapshot,
     EngineUpdate,
 )
+from netplug.engine.inspect import Inspector
 from netplug.errors import EngineUnreachable
 from netplug.model import NetworkId
 
@@ -26,6 +27,7 @@ _MOST_SLICES = 10
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 # dockerd drops the events of a slow reader, and sends none when a dead container is disconnected.
 _RELIST_S = 300.0
+_OWN = "bridge"
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,9 @@ class Watcher:
         self._driver = driver
         self._clock = clock
         self._sleep = sleep
+        self._touched = _Touched(driver)
+        self._inspector = Inspector(engine, self._touched.wake)
+        self._engine_id = ""
 
     async def updates(self) -> AsyncGenerator[EngineUpdate, None]:
         """Yield a snapshot after every listing and burst, and `EngineAway` after every failure.
@@ -55,7 +60,8 @@ class Watcher:
         while True:
             problem = ""
             try:
-                async with self._engine.events() as events, aclosing(self._follow(events)) as seen:
+                stream = self._engine.events(self._touched.last_ns)
+                async with stream as events, aclosing(self._follow(events)) as seen:
                     async for snapshot in seen:
                         if not is_here:
                             is_here, here_since_s = True, self._clock.monotonic_s()
@@ -76,35 +82,61 @@ class Watcher:
     async def _follow(
         self, events: AsyncIterator[EngineEvent]
     ) -> AsyncGenerator[EngineSnapshot, None]:
-        touched = _Touched(self._driver)
+        touched, inspector = self._touched, self._inspector
         reader = asyncio.create_task(touched.collect(events))
         try:
             while True:
                 relist_at_s = self._clock.monotonic_s() + _RELIST_S
+                _, container_ids, _, _ = touched.take()
+                if reader.done():
+                    await reader
                 snapshot = await self._list()
-                yield snapshot
+                self._inspect(snapshot, container_ids)
+                yield replace(snapshot, containers=inspector.known)
                 while await touched.within(relist_at_s - self._clock.monotonic_s()):
                     await self._settle(touched)
                     if reader.done():
                         await reader
                     snapshot = await self._refresh(snapshot, touched)
-                    yield snapshot
+                    yield replace(snapshot, containers=inspector.known)
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+            await inspector.close()
+
+    def _inspect(self, snapshot: EngineSnapshot, touched: set[str]) -> None:
+        """Have those containers inspected that are new, touched, or not what was listed."""
+        known = self._inspector.known
+        listed = [e for n in snapshot.networks.values() for e in n.endpoints.values()]
+        changed = {
+            e.container_id
+            for e in listed
+            if (seen := known.get(e.container_id))
+            and (seen.name != e.name or e.id not in seen.aliases)
+        }
+        self._inspector.want({e.container_id for e in listed} - {""}, touched | changed)
 
     async def _list(self) -> EngineSnapshot:
         listed_at = self._clock.now()
         info = await self._engine.info()
+        if info.id != self._engine_id:
+            self._engine_id = info.id
+            self._inspector.forget()
         networks = await self._engine.networks(self._driver)
         return EngineSnapshot(
             info=info,
+            closed_subnets=await self._engine.closed_subnets(),
             networks=MappingProxyType({network.id: network for network in networks}),
             listed_at=listed_at,
         )
 
     async def _settle(self, touched: _Touched) -> None:
-        """Let a burst pass, so that a hundred container starts cost one look."""
+        """Let a burst pass, so that a hundred container starts cost one look.
+
+        The last news of the inspector needs no waiting.
+        """
+        if not touched.has_events and not self._inspector.is_busy:
+            return
         for _ in range(_MOST_SLICES):
             before = touched.count
             await self._sleep(_SLICE_S)
@@ -112,30 +144,50 @@ class Watcher:
                 return
 
     async def _refresh(self, snapshot: EngineSnapshot, touched: _Touched) -> EngineSnapshot:
-        network_ids, container_ids = touched.take()
+        network_ids, container_ids, renamed_ids, has_own = touched.take()
+        if has_own:
+            subnets = await self._engine.closed_subnets()
+            snapshot = replace(snapshot, closed_subnets=subnets)
         networks = dict(snapshot.networks)
         network_ids |= {
             network.id
             for network in networks.values()
-            if any(e.container_id in container_ids for e in network.endpoints.values())
+            if any(e.container_id in renamed_ids for e in network.endpoints.values())
         }
         for network_id in network_ids:
             if (network := await self._engine.network(network_id)) is not None:
                 networks[network.id] = network
             else:
                 networks.pop(network_id, None)
-        return replace(snapshot, networks=MappingProxyType(networks))
+        snapshot = replace(snapshot, networks=MappingProxyType(networks))
+        self._inspect(snapshot, container_ids)
+        return snapshot
 
 
 class _Touched:
-    """Networks and containers that events named since they were last taken."""
+    """Networks and containers that events named since they were last taken.
+
+    Of the engine's own bridges only that there was one. `last_ns` is the time of the last event.
+    """
 
     def __init__(self, driver: str) -> None:
         self.count = 0
+        self.last_ns = 0
+        self.containers: set[str] = set()
         self._driver = driver
         self._network_ids: set[NetworkId] = set()
-        self._container_ids: set[str] = set()
+        self._renamed: set[str] = set()
+        self._has_own = False
         self._changed = asyncio.Event()
+
+    @property
+    def has_events(self) -> bool:
+        """Return whether an event named anything since it was last taken."""
+        return bool(self._network_ids or self.containers or self._has_own)
+
+    def wake(self) -> None:
+        """Wake the waiter: something else is new."""
+        self._changed.set()
 
     async def collect(self, events: AsyncIterator[EngineEvent]) -> None:
         """Read until the stream breaks; that wakes the waiter too."""
@@ -153,19 +205,32 @@ class _Touched:
                 return deadline_s > 0
         return False
 
-    def take(self) -> tuple[set[NetworkId], set[str]]:
-        """Return the ids of networks and of containers, and start afresh."""
-        taken = self._network_ids, self._container_ids
-        self._network_ids, self._container_ids = set(), set()
+    def take(self) -> tuple[set[NetworkId], set[str], set[str], bool]:
+        """Return ids of networks, containers and those renamed, and if an own bridge changed.
+
+        Starts afresh.
+        """
+        taken = self._network_ids, self.containers, self._renamed, self._has_own
+        self._network_ids, self.containers, self._renamed = set(), set(), set()
+        self._has_own = False
         self._changed.clear()
         return taken
 
     def _add(self, event: EngineEvent) -> None:
+        self.last_ns = max(self.last_ns, event.time_ns)
+        is_own = event.attributes.get("type") == _OWN
         match event.kind, event.action:
-            case "network", _ if event.attributes.get("type") == self._driver:
+            case "network", action if event.attributes.get("type") == self._driver:
                 self._network_ids.add(NetworkId(event.id))
+                if action == "connect":
+                    self.containers.add(event.attributes.get("container", ""))
+            case "network", "create" | "destroy" | "remove" if is_own:
+                self._has_own = True
             case "container", "rename":
-                self._container_ids.add(event.id)
+                self._renamed.add(event.id)
+                self.containers.add(event.id)
+            case "container", "start" | "update":
+                self.containers.add(event.id)
             case _:
                 return
         self.count += 1

@@ -1,6 +1,6 @@
 """The engine's spelling: those fields of its replies that are read. Nothing else knows them.
 
-Source: moby api/types/{network,system,events}; the same from API 1.24 to 1.55.
+Source: moby api/types/{network,container,system,events}; the same from API 1.24 to 1.55.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from ipaddress import ip_network
 
 from msgspec import Struct, field
 
-from netplug.contract.engine import EngineEndpoint, EngineEvent, EngineNetwork
-from netplug.model import EndpointId, IPNetwork, NetworkId
+from netplug.contract.engine import EngineContainer, EngineEndpoint, EngineEvent, EngineNetwork
+from netplug.model import EndpointId, IPNetwork, NetworkId, Protocol
 
 # An endpoint without a sandbox is listed under this prefix and its own id.
 _NO_CONTAINER = "ep-"
+
+# https://docs.docker.com/engine/network/port-publishing/#gateway-modes
+_MODE = "com.docker.network.bridge.gateway_mode_ipv{}"
+_OPEN = frozenset({"routed", "nat-unprotected"})
 
 
 class Info(Struct, frozen=True):
@@ -73,6 +77,16 @@ class Addressed(Struct, frozen=True):
     """An item of GET /networks, read for its subnets."""
 
     ipam: Addressing = field(name="IPAM", default=Addressing())
+    options: dict[str, str] | None = field(name="Options", default=None)
+
+    def closed_subnets(self) -> list[IPNetwork]:
+        """Return the subnets of a bridge whose containers are not there to be routed to.
+
+        Raises:
+            ValueError: one is none.
+        """
+        options = self.options or {}
+        return [s for s in self.subnets() if options.get(_MODE.format(s.version)) not in _OPEN]
 
     def subnets(self) -> list[IPNetwork]:
         """Return its subnets.
@@ -81,6 +95,81 @@ class Addressed(Struct, frozen=True):
             ValueError: one is none.
         """
         return [ip_network(a.subnet, strict=False) for a in self.ipam.config or () if a.subnet]
+
+
+class Place(Struct, frozen=True):
+    """A container on one network; `dns_names` since API 1.44, made of the aliases and the rest.
+
+    Before API 1.45 the aliases have the short id among them. `links` are "CONTAINER:ALIAS".
+    """
+
+    endpoint_id: str = field(name="EndpointID", default="")
+    aliases: list[str] | None = field(name="Aliases", default=None)
+    dns_names: list[str] | None = field(name="DNSNames", default=None)
+    links: list[str] | None = field(name="Links", default=None)
+
+
+class Places(Struct, frozen=True):
+    """The `NetworkSettings` of a container."""
+
+    networks: dict[str, Place | None] | None = field(name="Networks", default=None)
+
+
+class ContainerConfig(Struct, frozen=True):
+    """The `Config` of a container."""
+
+    hostname: str = field(name="Hostname", default="")
+    labels: dict[str, str] | None = field(name="Labels", default=None)
+    exposed: dict[str, object] | None = field(name="ExposedPorts", default=None)
+
+
+class HostConfig(Struct, frozen=True):
+    """The `HostConfig` of a container."""
+
+    published: dict[str, object] | None = field(name="PortBindings", default=None)
+
+
+class Container(Struct, frozen=True):
+    """Reply of GET /containers/ID/json."""
+
+    id: str = field(name="Id")
+    name: str = field(name="Name")
+    config: ContainerConfig = field(name="Config", default=ContainerConfig())
+    host_config: HostConfig = field(name="HostConfig", default=HostConfig())
+    places: Places = field(name="NetworkSettings", default=Places())
+
+    def value(self) -> EngineContainer:
+        """Return it in our words; a place has no endpoint before it is connected."""
+        places = [p for p in (self.places.networks or {}).values() if p and p.endpoint_id]
+        spelled = [*(self.config.exposed or ()), *(self.host_config.published or ())]
+        ports = {port for text in spelled if (port := _port(text))}
+        return EngineContainer(
+            id=self.id,
+            name=self.name.removeprefix("/"),
+            hostname=self.config.hostname,
+            labels=self.config.labels or {},
+            aliases={
+                EndpointId(p.endpoint_id): tuple(
+                    dict.fromkeys((*(p.aliases or ()), *(p.dns_names or ())))
+                )
+                for p in places
+            },
+            links={
+                EndpointId(p.endpoint_id): tuple(link.rpartition(":")[2] for link in p.links)
+                for p in places
+                if p.links
+            },
+            ports=tuple(sorted(ports)),
+        )
+
+
+def _port(text: str) -> tuple[Protocol, int] | None:
+    """Return the port of "80/tcp"; None for what is none, such as a range."""
+    number, _, protocol = text.partition("/")
+    try:
+        return Protocol(protocol or "tcp"), int(number)
+    except ValueError:
+        return None
 
 
 class Actor(Struct, frozen=True):
@@ -96,6 +185,7 @@ class Event(Struct, frozen=True):
     kind: str = field(name="Type")
     action: str = field(name="Action")
     actor: Actor = field(name="Actor")
+    time_ns: int = field(name="timeNano", default=0)
 
     def value(self) -> EngineEvent:
         """Return it in our words."""
@@ -104,6 +194,7 @@ class Event(Struct, frozen=True):
             action=self.action,
             id=self.actor.id,
             attributes=self.actor.attributes or {},
+            time_ns=self.time_ns,
         )
 
 

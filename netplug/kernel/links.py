@@ -1,7 +1,7 @@
-"""Links and their addresses: bridges and veth pairs, looked up by name, made in one message each.
+"""Links and their addresses: looked up by name, made in one message each.
 
-What a container's start and stop need goes through `rtnl`; lists of addresses, routes and removals
-through pyroute2.
+What a container's start and stop need goes through `rtnl`, removals through pyroute2. Bridges and
+their ports are made here, links on or towards the host's own network in `netplug.kernel.uplinks`.
 
 A veth pair is created by one netlink message that also puts it on its bridge, in its device group
 and gives the other end its address and MTU. The alias takes a second message; a link with our
@@ -13,16 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
-from collections.abc import AsyncIterator, Collection
-from ipaddress import ip_interface
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from pyroute2 import AsyncIPRoute, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netplug.errors import Conflict, KernelRefused
 from netplug.kernel import rtnl, switches
+from netplug.kernel.linkops import (
+    LinkOps,
+    index_of,
+    name_of,
+    refused,
+    set_ipv6,
+    silence_ipv6,
+)
+from netplug.kernel.routes import Routes
+from netplug.kernel.sublinks import IPVLAN, MACVLAN, VLAN
+from netplug.kernel.uplinks import UplinkObject, Uplinks
 from netplug.model import IPAddress
 from netplug.plan.objects import (
     GROUP_BASE,
@@ -36,23 +44,29 @@ from netplug.plan.objects import (
 )
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENXIO})
+_PORT_SWITCHES = ("is_isolated", "is_hairpin")
 _DOOMED_GROUP = GROUP_BASE | LinkPolicy.DOOMED
 
-_OUR_KINDS = frozenset({"bridge", "veth"})
+_OUR_KINDS = frozenset({"bridge", "veth", MACVLAN, IPVLAN, VLAN})
 _RTM_F_FIB_MATCH = 0x2000  # linux/rtnetlink.h: return the route itself, not what it resolves to
 _DEFAULT_ROUTE_PREFIXLEN = 1  # a VPN covers 0.0.0.0/0 by its two halves
 _REACHED_DIRECTLY = frozenset({1, 2, 3})  # linux/rtnetlink.h: unicast, local, broadcast
 
-LinkObject = Bridge | Veth
+LinkObject = Bridge | Veth | UplinkObject
 
 
 class Links:
     """The links of one network namespace, over two netlink sockets."""
 
     def __init__(self, instance: str) -> None:
-        self._alias = f"pynet {instance}"
         self._ip = AsyncIPRoute(ext_ack=True)
         self._rtnl = rtnl.Rtnl()
+        self._ops = LinkOps(self._rtnl, instance)
+        self._uplinks = Uplinks(self._ops)
+        self._seen: dict[int, tuple[rtnl.Link, LinkObject | Foreign | None]] = {}
+        self.names: Mapping[int, str] = {}
+        self.routes = Routes(self._rtnl)
+        self.alias = self._ops.alias
 
     async def open(self) -> None:
         """Open the netlink sockets in the caller's network namespace."""
@@ -66,36 +80,62 @@ class Links:
 
     async def look(self, name: str) -> LinkObject | Foreign | None:
         """Return the link called `name`; `None` if there is none or it is on its way out."""
-        try:
-            found = self._rtnl.link(name)
-        except NetlinkError as error:
-            raise refused(f"look up link {name}", error) from error
+        found = self._ops.find(name)
         return self._read(found) if found else None
 
     async def all(self) -> list[LinkObject | Foreign]:
-        """Return every bridge and veth; those that are not ours as `Foreign`."""
+        """Return every link of a kind that we make; those that are not ours as `Foreign`.
+
+        `names` are those of every link from now on.
+        """
+        links = self.every()
+        names = {link.index: link.name or "" for link in links}
+        if names != self.names:  # of a master or a parent, too
+            self._seen = {}
+            self.names = names
+        before, self._seen = self._seen, {}
+        for link in links:
+            if link.kind in _OUR_KINDS:
+                known = before.get(link.index)
+                if known is None or known[0] is not link:
+                    known = (link, self._read(link))
+                self._seen[link.index] = known
+        return [seen for _, seen in self._seen.values() if seen is not None]
+
+    def find(self, name: str = "", *, index: int = 0) -> rtnl.Link | None:
+        """Return the link of that name, or of that index, whosever it is."""
         try:
-            found = self._rtnl.links()
+            return self._rtnl.link(name) if name else self._rtnl.link_of(index)
+        except NetlinkError as error:
+            raise refused(f"look up link {name or index}", error) from error
+
+    def every(self) -> list[rtnl.Link]:
+        """Return every link, whosever it is."""
+        try:
+            return self._rtnl.links()
         except NetlinkError as error:
             raise refused("list each link", error) from error
-        bridges_and_veths = [link for link in found if link.kind in _OUR_KINDS]
-        return [link for link in map(self._read, bridges_and_veths) if link is not None]
 
     async def addresses_of(self, links: Collection[str]) -> frozenset[Address]:
-        """Return the addresses of `links` other than link-local IPv6; lists the whole table."""
+        """Return the addresses of `links` other than link-local IPv6.
+
+        Those of one link are found by its index; for more, the whole table is listed.
+        """
         names = {index: name for name in links if (index := index_of(name))}
         if not names:
             return frozenset()
-        found = set()
-        match = {"index": next(iter(names))} if len(names) == 1 else {}
-        async for message in self._dump("addr", **match):
-            if (name := names.get(message["index"])) is None:
-                continue
-            local = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
-            address = ip_interface(f"{local}/{message['prefixlen']}")
-            if not address.ip.is_link_local:
-                found.add(Address(link=name, address=address))
-        return frozenset(found)
+        only = next(iter(names)) if len(names) == 1 else 0
+        try:
+            present = self._rtnl.addresses(only)
+        except NetlinkError as error:
+            if error.code in _GONE:
+                return frozenset()
+            raise refused("list each address", error) from error
+        return frozenset(
+            Address(link=names[index], address=address)
+            for index, address in present
+            if index in names and (address.version == 4 or not address.ip.is_link_local)
+        )
 
     async def on_link(self, address: IPAddress) -> str:
         """Return the link on which `address` is reached without a gateway, empty if none is."""
@@ -120,21 +160,22 @@ class Links:
                 self._make_bridge(link)
             case Veth():
                 self._make_veth(link)
+            case _:
+                self._uplinks.make(link)
 
     async def change(self, link: LinkObject, differing: frozenset[str]) -> None:
-        """Give an existing link the values of its `differing` fields."""
-        if "mtu_bytes" in differing:
-            self._set(link.name, mtu=link.mtu_bytes)
-        if "is_up" in differing:
-            self._set(link.name, is_up=link.is_up, alias=self._alias)
+        """Give an existing link the values of its `differing` fields.
+
+        What cannot change, such as the parent of a link, makes it anew.
+        """
         match link:
-            case Bridge():
-                self._change_bridge(link, differing)
-            case Veth(bridge=bridge, is_isolated=is_isolated):
-                if "bridge" in differing and bridge:
-                    self._set(link.name, master=self._own_bridge(bridge))
-                if differing & {"bridge", "is_isolated"}:
-                    self._set(link.name, is_isolated=bool(is_isolated))
+            case Bridge() | Veth():
+                self._change_own(link, differing)
+            case _ if self._uplinks.must_be_made_anew(differing):
+                await asyncio.to_thread(_remove_link, link.name)
+                self._uplinks.make(link)
+            case _:
+                self._uplinks.change(link, differing)
 
     async def doom(self, name: str) -> None:
         """Mark a link for `remove_doomed`; one that is gone is passed over."""
@@ -158,11 +199,7 @@ class Links:
 
     async def add_address(self, address: Address) -> None:
         """Add an address; one that is there already is fine."""
-        try:
-            self._rtnl.add_address(self._index(address.link), address.address)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise refused(f"add address {address.key}", error) from error
+        self._ops.add_address(address.link, address.address)
 
     async def remove_address(self, address: Address) -> None:
         """Remove an address; one that is not there is fine."""
@@ -175,8 +212,24 @@ class Links:
             if error.code not in _GONE:
                 raise refused(f"remove address {address.key}", error) from error
 
+    def _change_own(self, link: Bridge | Veth, differing: frozenset[str]) -> None:
+        if "mtu_bytes" in differing:
+            self._ops.set(link.name, mtu=link.mtu_bytes)
+        if "is_up" in differing:
+            self._ops.set(link.name, is_up=link.is_up, alias=self._ops.alias)
+        match link:
+            case Bridge():
+                self._change_bridge(link, differing)
+            case Veth(bridge=bridge):
+                if "bridge" in differing and bridge:
+                    self._ops.set(link.name, master=self._own_bridge(bridge))
+                if "is_guarded" in differing:
+                    self._ops.set(link.name, group=_port_group(link))
+                if switches := _port_switches(link, differing):
+                    self._ops.set(link.name, **switches)
+
     def _make_bridge(self, bridge: Bridge) -> None:
-        self._add(
+        self._ops.add(
             rtnl.Link(
                 name=bridge.name,
                 kind="bridge",
@@ -185,113 +238,74 @@ class Links:
                 mtu=bridge.mtu_bytes,
             )
         )
-        _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
-        self._set(bridge.name, is_up=True, alias=self._alias)
+        set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
+        if bridge.routes_localnet:
+            _set_route_localnet(bridge.name, is_on=True)
+        self._ops.set(bridge.name, is_up=True, alias=self._ops.alias)
 
     def _change_bridge(self, bridge: Bridge, differing: frozenset[str]) -> None:
         if "mac" in differing:
-            self._set(bridge.name, address=bridge.mac)
+            self._ops.set(bridge.name, address=bridge.mac)
         if "policy" in differing and bridge.policy is not None:
-            self._set(bridge.name, group=GROUP_BASE | bridge.policy)
+            self._ops.set(bridge.name, group=GROUP_BASE | bridge.policy)
         if "has_ipv6" in differing:
-            _set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
+            set_ipv6(bridge.name, is_on=bool(bridge.has_ipv6))
+        if "routes_localnet" in differing:
+            _set_route_localnet(bridge.name, is_on=bool(bridge.routes_localnet))
 
     def _make_veth(self, veth: Veth) -> None:
-        self._add(
+        self._ops.add(
             rtnl.Link(
                 name=veth.name,
                 kind="veth",
-                group=GROUP_BASE | LinkPolicy.PORT,
+                group=_port_group(veth),
                 mtu=veth.mtu_bytes,
                 master=self._own_bridge(veth.bridge) if veth.bridge else None,
                 peer=rtnl.Link(name=veth.peer, address=veth.peer_mac, mtu=veth.mtu_bytes),
             )
         )
-        _silence_ipv6(veth.name)
-        isolation = {"is_isolated": True} if veth.is_isolated else {}
-        self._set(veth.name, is_up=True, alias=self._alias, **isolation)
+        silence_ipv6(veth.name)
+        asked = [name for name in _PORT_SWITCHES if getattr(veth, name)]
+        self._ops.set(veth.name, is_up=True, alias=self._ops.alias, **_port_switches(veth, asked))
 
     def _own_bridge(self, name: str) -> int:
         """Return the index of a bridge of ours: a stranger may have taken its name."""
-        found = self._rtnl.link(name)
+        found = self._ops.find(name)
         if found is None:
             raise KernelRefused(f"use link {name}", "there is no such link", errno.ENODEV)
         if isinstance(self._read(found), Foreign):
             raise Conflict(f"link {name}", "exists and is not pynet's", "remove or rename it")
         return found.index
 
-    def _add(self, link: rtnl.Link) -> None:
-        try:
-            self._rtnl.add_link(link)
-        except NetlinkError as error:
-            raise refused(f"create {link.kind} {link.name}", error) from error
-
-    def _set(self, name: str, **fields: Any) -> None:
-        try:
-            self._rtnl.set_link(rtnl.Link(name=name, **fields))
-        except NetlinkError as error:
-            what = ", ".join(f"{key} {value}" for key, value in fields.items())
-            raise refused(f"set {what} on link {name}", error) from error
-
-    async def _dump(self, what: str, **match: Any) -> AsyncIterator[Any]:
-        try:
-            async for message in await getattr(self._ip, what)("dump", **match):
-                yield message
-        except NetlinkError as error:
-            raise refused(f"list each {what}", error) from error
-
-    def _index(self, name: str) -> int:
-        if index := index_of(name):
-            return index
-        raise KernelRefused(f"use link {name}", "there is no such link", errno.ENODEV)
-
     def _read(self, link: rtnl.Link) -> LinkObject | Foreign | None:
         name, group = link.name or "", link.group or 0
         if group == _DOOMED_GROUP:
             return None
-        if group & GROUP_MASK != GROUP_BASE or not self._is_ours(link.alias):
-            kind = link.kind or "physical"
-            return Foreign(key=Key("link", name), description=f"a {kind} link")
-        if link.kind == "bridge":
+        is_of_group = group & GROUP_MASK == GROUP_BASE and self._ops.is_ours(link.alias)
+        policy = LinkPolicy(group & ~GROUP_MASK) if is_of_group else LinkPolicy.NONE
+        if is_of_group and link.kind == "bridge":
             return Bridge(
                 name=name,
                 mac=link.address,
                 mtu_bytes=link.mtu,
-                policy=LinkPolicy(group & ~GROUP_MASK),
-                has_ipv6=switches.has_ipv6_on(name),
+                policy=policy,
+                has_ipv6=link.has_ipv6,
+                routes_localnet=link.routes_localnet,
                 is_up=link.is_up,
             )
-        return Veth(
-            name=name,
-            mtu_bytes=link.mtu,
-            bridge=name_of(link.master),
-            is_isolated=bool(link.is_isolated),
-            is_up=link.is_up,
-        )
-
-    def _is_ours(self, alias: str | None) -> bool:
-        return alias is None or alias == self._alias
-
-
-def index_of(name: str) -> int:
-    """Return the index of a link of this namespace, 0 if there is none. One ioctl, no dump."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
-
-
-def name_of(index: int | None) -> str:
-    """Return the name of a link of this namespace, empty if there is none."""
-    try:
-        return socket.if_indextoname(index) if index else ""
-    except OSError:
-        return ""
-
-
-def refused(step: str, error: NetlinkError) -> KernelRefused:
-    """Translate a netlink error; the kernel's own words where it gave any."""
-    return KernelRefused(step, str(error.args[1] if len(error.args) > 1 else error), error.code)
+        if is_of_group and link.kind == "veth" and policy & LinkPolicy.PORT:
+            return Veth(
+                name=name,
+                mtu_bytes=link.mtu,
+                bridge=name_of(link.master),
+                is_isolated=bool(link.is_isolated),
+                is_hairpin=bool(link.is_hairpin),
+                is_guarded=bool(policy & LinkPolicy.GUARDED),
+                is_up=link.is_up,
+            )
+        found = self._uplinks.read(link, policy) if is_of_group else self._uplinks.vlan(link)
+        kind = link.kind or "physical"
+        return found or Foreign(key=Key("link", name), description=f"a {kind} link")
 
 
 def _remove_group(group: int) -> None:
@@ -299,15 +313,32 @@ def _remove_group(group: int) -> None:
         ip.link("del", group=group)
 
 
-def _set_ipv6(link: str, *, is_on: bool) -> None:
-    if switches.read(f"net/ipv6/conf/{link}/disable_ipv6") is None:
-        return
-    switches.write(f"net/ipv6/conf/{link}/accept_ra", "0")
-    switches.write(f"net/ipv6/conf/{link}/disable_ipv6", "0" if is_on else "1")
+def _remove_link(name: str) -> None:
+    """Remove one link at once, by a socket of this thread's own."""
+    requests = rtnl.Rtnl()
+    requests.open()
+    try:
+        requests.remove_link(name)
+    except NetlinkError as error:
+        if error.code not in _GONE:
+            raise refused(f"remove link {name}", error) from error
+    finally:
+        requests.close()
 
 
-def _silence_ipv6(port: str) -> None:
-    """Keep a bridge port from sending router solicitations and listener reports of its own."""
-    name = f"net/ipv6/conf/{port}/disable_ipv6"
-    if switches.read(name) == "0":
-        switches.write(name, "1")
+def _set_route_localnet(link: str, *, is_on: bool) -> None:
+    switches.write(_route_localnet(link), "1" if is_on else "0")
+
+
+def _route_localnet(link: str) -> str:
+    return f"net/ipv4/conf/{link}/route_localnet"
+
+
+def _port_group(veth: Veth) -> int:
+    return GROUP_BASE | LinkPolicy.PORT | (LinkPolicy.GUARDED if veth.is_guarded else 0)
+
+
+def _port_switches(veth: Veth, differing: Collection[str]) -> dict[str, bool]:
+    """Return the switches of a bridge port to set: those that differ, on another bridge all."""
+    names = [n for n in _PORT_SWITCHES if n in differing or "bridge" in differing]
+    return {n: bool(getattr(veth, n)) for n in names if getattr(veth, n) is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from netplug.model import HostFacts, IPNetwork
 _SYS = Path("/proc/sys")
 _NET = Path("/proc/self/net")
 _RESOLV_CONF = Path("/etc/resolv.conf")
-OUR_BRIDGES = "py-"
+_OUR_LINKS = re.compile(r"py(-|[vh][0-9a-f]{12}\b)")
 _FORWARD_IPV6 = "net/ipv6/conf/all/forwarding"
 _DEFAULT_MTU_BYTES = 1500
 _RTF_UP = 0x0001  # linux/route.h
@@ -55,9 +56,32 @@ def _keep_router_advertisements() -> None:
 
     Source: Linux Documentation/networking/ip-sysctl.rst, accept_ra.
     """
-    for switch in (_SYS / "net/ipv6/conf").glob("*/accept_ra"):
-        if switch.parent.name not in {"all", "default"} and switch.read_text().strip() == "1":
-            switch.write_text("2")
+    for name in _heeding_routers():
+        (_SYS / name).write_text("2")
+
+
+def _heeding_routers() -> list[str]:
+    """Return the switch of each link that is configured by advertisements unless it forwards."""
+    return [
+        name
+        for path in (_SYS / "net/ipv6/conf").glob("*/accept_ra")
+        if path.parent.name not in {"all", "default"}
+        and read(name := str(path.relative_to(_SYS))) == "1"
+    ]
+
+
+def moved_by(name: str, value: str) -> dict[str, str]:
+    """Return the switches that `write` of this one changes too, with their values now.
+
+    Source: Linux net/ipv6/addrconf.c addrconf_fixup_forwarding.
+    """
+    if name != _FORWARD_IPV6:
+        return {}
+    every = [str(path.relative_to(_SYS)) for path in (_SYS / "net/ipv6/conf").glob("*/forwarding")]
+    moved = [switch for switch in every if switch != name]
+    if value == "1":
+        moved += _heeding_routers()
+    return {switch: now for switch in moved if (now := read(switch)) is not None}
 
 
 def has_ipv6_on(link: str) -> bool:
@@ -67,11 +91,19 @@ def has_ipv6_on(link: str) -> bool:
 
 def host_facts() -> HostFacts:
     """Return what the host is like now."""
+    uplink = _uplink()
     return HostFacts(
-        uplink_mtu_bytes=_uplink_mtu(),
+        uplink=uplink,
+        uplink_mtu_bytes=_mtu_of(uplink) if uplink else _DEFAULT_MTU_BYTES,
         has_ipv6=(_SYS / "net/ipv6").exists(),
         filters_bridged=(_SYS / "net/bridge").exists(),
+        ephemeral_ports=_ephemeral_ports(),
     )
+
+
+def _ephemeral_ports() -> tuple[int, int]:
+    first, last = (read("net/ipv4/ip_local_port_range") or "32768 60999").split()
+    return int(first), int(last)
 
 
 def taken_networks() -> frozenset[IPNetwork]:
@@ -91,12 +123,12 @@ def _lines(path: Path) -> Iterator[str]:
 def _ipv4_rows() -> Iterator[tuple[str, IPv4Network]]:
     """Yield the rows of /proc/net/route: device and destination; the default route comes first.
 
-    The bridges that we name are passed over: their subnets are in the view.
+    The links that we name are passed over: their subnets and addresses are in the view.
 
     Source: Linux net/ipv4/fib_trie.c fib_route_seq_show; addresses are in host byte order.
     """
     for line in itertools.islice(_lines(_NET / "route"), 1, None):
-        if line.startswith(OUR_BRIDGES):
+        if _OUR_LINKS.match(line):
             continue
         cells = line.split()
         if len(cells) < 8 or not int(cells[3], 16) & _RTF_UP:
@@ -118,6 +150,7 @@ def _routes_ipv6() -> list[IPv6Network]:
         prefix = int(cells[1], 16)
         network = IPv6Network((bytes.fromhex(cells[0]), prefix), strict=False)
         is_plain = not (network.is_link_local or network.is_multicast or network.is_loopback)
+        is_plain = is_plain and not _OUR_LINKS.match(cells[9])
         if prefix and is_plain and not int(cells[8], 16) & _RTF_REJECT:
             networks.append(network)
     return networks
@@ -135,17 +168,27 @@ def _resolvers() -> list[IPNetwork]:
     return found
 
 
-def _uplink_mtu() -> int:
-    """Return the MTU of the link with the default route, else 1500; reads the first rows only.
+def _uplink() -> str:
+    """Return the link with the default route, that of IPv4 first; reads its first rows only.
 
     The halves 0.0.0.0/1 and 128.0.0.0/1, with which a VPN covers the default route, sort around it.
     """
     for device, network in _ipv4_rows():
         if int(network.network_address):
             break
-        if not network.prefixlen:
-            return _mtu_of(device)
-    return _DEFAULT_MTU_BYTES
+        if not network.prefixlen and device != "*":  # a default that leads nowhere
+            return device
+    return _uplink_of_ipv6()
+
+
+def _uplink_of_ipv6() -> str:
+    found: list[tuple[int, str]] = []
+    for line in _lines(_NET / "ipv6_route"):
+        cells = line.split()
+        if int(cells[1], 16) or int(cells[0], 16) or int(cells[8], 16) & _RTF_REJECT:
+            continue
+        found.append((int(cells[5], 16), cells[9]))
+    return min(found)[1] if found else ""
 
 
 def _mtu_of(device: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 from netplug.errors import Conflict
-from netplug.plan.objects import Foreign, KernelObject, Key, Veth
+from netplug.plan.objects import Foreign, KernelObject, Key, RoutedVeth, Sublink, Veth
 from netplug.plan.order import goes_with, is_removable, rank
 
 
@@ -68,10 +68,10 @@ def diff(desired: Collection[KernelObject], observed: Collection[KernelObject | 
     for key, wish in wanted.items():
         present = ours.get(key)
         if present is None:
-            if _is_lent(wish):
-                lost.append(wish)
-            else:
+            if not _is_lent(wish):
                 additions.append(Create(wish))
+            elif not isinstance(wish, Sublink):  # which is in its sandbox, out of sight
+                lost.append(wish)
         elif differing := differing_fields(wish, present):
             additions.append(Change(wish, present, differing))
     gone = {key for key in ours if key not in wanted}
@@ -107,4 +107,4 @@ def _in_order(step: Step) -> tuple[int, str]:
 
 
 def _is_lent(obj: KernelObject) -> bool:
-    return isinstance(obj, Veth) and bool(obj.is_lent)
+    return isinstance(obj, Veth | RoutedVeth | Sublink) and bool(obj.is_lent)

@@ -5,32 +5,71 @@ from __future__ import annotations
 from netplug.plan.objects import (
     Address,
     Bridge,
+    DirectAnswer,
+    EngineSubnet,
     Firewall,
+    HostPort,
+    Hub,
     KernelObject,
     Key,
     LocalSubnet,
     Masquerade,
+    OpenPort,
+    PeerSubnet,
+    PortForward,
+    ProxyNeighbour,
+    Route,
+    RoutedPair,
+    RoutedPort,
+    RoutedVeth,
+    SandboxFilter,
     SandboxLink,
+    SandboxMtu,
+    SetMember,
+    Shim,
+    SpoofGuard,
+    Sublink,
     Sysctl,
     Veth,
+    Vlan,
 )
 
 _RANK: dict[type[KernelObject], int] = {
-    Sysctl: 0,
-    Firewall: 1,
-    Bridge: 2,
-    Address: 3,
+    Vlan: 0,
+    Sysctl: 1,
+    Firewall: 2,
+    Bridge: 3,
     Masquerade: 4,
     LocalSubnet: 4,
+    PeerSubnet: 4,
+    Hub: 4,
+    DirectAnswer: 4,
+    EngineSubnet: 4,
+    SpoofGuard: 4,
+    RoutedPair: 4,
     Veth: 5,
-    SandboxLink: 6,
+    RoutedVeth: 5,
+    Sublink: 5,
+    Shim: 5,
+    Address: 6,
+    Route: 7,
+    ProxyNeighbour: 8,
+    SandboxLink: 8,
+    SandboxMtu: 9,
+    SandboxFilter: 9,
+    HostPort: 10,
+    PortForward: 11,
+    OpenPort: 11,
+    RoutedPort: 11,
 }
 
 
 def rank(obj: KernelObject) -> int:
     """Return the place of `obj` in creation order; deletes run in reverse.
 
-    Guarantees: rules before the links they guard; a bridge before its addresses and its ports.
+    Guarantees: a VLAN before its own switches, other switches before all else; rules before the
+    links they guard; a link before its addresses and routes; an address is answered for once it
+    is routed; a host port is ours before packets to it are sent on.
     """
     return _RANK[type(obj)]
 
@@ -42,13 +81,17 @@ def goes_with(obj: KernelObject) -> Key | None:
     the next network at once.
     Source: Linux drivers/net/veth.c veth_dellink.
     """
-    return Key("link", obj.host_link) if isinstance(obj, SandboxLink) else None
+    match obj:
+        case SandboxLink(host_link=link, sublink=None):
+            return Key("link", link)
+        case _:
+            return None
 
 
 def stands_on(obj: KernelObject) -> Key | None:
     """Return the key of the link without which `obj` cannot exist."""
     match obj:
-        case Address(link=link) | SandboxLink(host_link=link):
+        case Address(link=link) | Route(link=link) | SandboxLink(host_link=link):
             return Key("link", link)
         case _:
             return None
@@ -59,6 +102,19 @@ def is_shared(obj: KernelObject) -> bool:
     return isinstance(obj, Firewall)
 
 
+def is_of_firewall(obj: KernelObject) -> bool:
+    """Return whether `obj` is part of the packet filter, which others change too."""
+    return isinstance(
+        obj, Firewall | SetMember | PortForward | SpoofGuard | RoutedPort | RoutedPair
+    )
+
+
+def is_on_uplink(obj: KernelObject) -> bool:
+    """Return whether `obj` stands on a link of the host's own, which others change too."""
+    on_uplink = RoutedVeth | Route | ProxyNeighbour | Vlan | Shim | SandboxMtu
+    return isinstance(obj, on_uplink) or (isinstance(obj, Sysctl) and bool(obj.is_borrowed))
+
+
 def is_removable(obj: KernelObject) -> bool:
-    """Return whether pynet may remove `obj`: a kernel switch has no owner and is never set back."""
-    return not isinstance(obj, Sysctl)
+    """Return whether `obj` is removed when nobody wants it: what is but a value stays as it is."""
+    return not isinstance(obj, Sysctl | SandboxMtu)

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from netplug.model import Protocol, StaticRoute
 from netplug.plan.diff import Change, Create, Delete, Plan, Step
 from netplug.plan.objects import (
     Address,
     Bridge,
+    DirectAnswer,
+    EngineSubnet,
     Firewall,
+    HostPort,
+    Hub,
     KernelObject,
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    OpenPort,
+    PeerSubnet,
+    PortForward,
+    ProxyNeighbour,
+    Route,
+    RoutedPair,
+    RoutedPort,
+    RoutedVeth,
+    SandboxFilter,
     SandboxLink,
+    SandboxMtu,
+    Shim,
+    SpoofGuard,
+    Sublink,
     Sysctl,
     Veth,
+    Vlan,
 )
 
 
@@ -24,7 +43,7 @@ def object_text(obj: KernelObject) -> str:
     parts = [short_text(obj)]
     for f in fields(obj):
         value = getattr(obj, f.name)
-        if value is None or f.name in _IN_KEY or value == ():
+        if value is None or f.name in _IN_KEY or (value == f.default and value in _EMPTY):
             continue
         parts.append(f"{f.name}={_value_text(value)}")
     return " ".join(parts)
@@ -47,6 +66,8 @@ def step_text(step: Step) -> str:
             return f"create {object_text(obj)}"
         case Change(Firewall() as obj, Firewall(has_ipv6=None)):
             return f"change {short_text(obj)}: rules of an earlier run are replaced"
+        case Change(Firewall() as obj, Firewall(faults=faults)) if faults:
+            return f"change {short_text(obj)}: put back {', '.join(faults)}"
         case Change(obj, observed, differing):
             changes = ", ".join(
                 f"{name} {_value_text(getattr(observed, name))} -> "
@@ -63,6 +84,8 @@ def difference_text(step: Step) -> str:
     match step:
         case Create(obj):
             return f"{short_text(obj)} is missing"
+        case Change(Firewall() as obj, Firewall(faults=faults)) if faults:
+            return f"{short_text(obj)} is off: {', '.join(faults)}"
         case Change(obj):
             return step_text(step).replace(
                 f"change {short_text(obj)}:", f"{short_text(obj)} is off:"
@@ -85,8 +108,40 @@ _WORDS: dict[type[KernelObject], str] = {
     LocalSubnet: "local-subnet",
     Firewall: "firewall",
     SandboxLink: "sandbox-link",
+    HostPort: "host-port",
+    PortForward: "port-forward",
+    PeerSubnet: "peer-subnet",
+    Hub: "hub",
+    DirectAnswer: "direct-answer",
+    EngineSubnet: "engine-subnet",
+    OpenPort: "open-port",
+    SpoofGuard: "spoof-guard",
+    RoutedVeth: "routed-veth",
+    Vlan: "vlan",
+    Sublink: "sublink",
+    Shim: "shim",
+    Route: "route",
+    ProxyNeighbour: "proxy-neighbour",
+    RoutedPair: "routed-pair",
+    RoutedPort: "routed-port",
+    SandboxMtu: "sandbox-mtu",
+    SandboxFilter: "sandbox-filter",
 }
-_IN_KEY = frozenset({"name", "link", "address", "subnet", "netns"})
+_EMPTY: tuple[object, ...] = ((), frozenset(), "")
+_IN_KEY = frozenset(
+    {
+        "name",
+        "link",
+        "address",
+        "subnet",
+        "source",
+        "destination",
+        "netns",
+        "protocol",
+        "first",
+        "count",
+    }
+)
 
 
 def _value_text(value: object) -> str:
@@ -97,7 +152,15 @@ def _value_text(value: object) -> str:
             return "yes" if value else "no"
         case LinkPolicy():
             return value.name or "NONE"
+        case StaticRoute(destination=destination, next_hop=next_hop):
+            return f"{destination} via {next_hop}" if next_hop else f"{destination} on-link"
+        case Sublink():
+            return f"({object_text(value)})"
+        case (Protocol() as protocol, int(first), int(last)):
+            return f"{first}/{protocol}" if first == last else f"{first}-{last}/{protocol}"
         case tuple():
-            return ",".join(str(v) for v in value)
+            return ",".join(_value_text(v) for v in value)
+        case frozenset():
+            return ",".join(sorted(_value_text(v) for v in value)) or "none"
         case _:
             return str(value)

@@ -8,7 +8,7 @@ from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
 from netplug.model import HostState, IPAddress, Lease, Pool, PoolId
-from netplug.service.locks import Locks
+from netplug.service.locks import POOLS, Locks
 from netplug.service.state import State
 
 
@@ -30,7 +30,7 @@ class Addresses:
         """
         is_auto = request.network is None or request.network.network_address.is_unspecified
         taken = await self.kernel.taken_networks() if is_auto else frozenset()
-        async with self.locks.hold("pools"):
+        async with self.locks.hold(POOLS):
             grant = self.ipam.request_pool(request, self.state.view, taken, self.clock.now())
             moved = () if grant.host is None else (grant.host,)
             await self.state.commit(puts=(grant.pool, *moved), is_durable=True)
@@ -38,7 +38,7 @@ class Addresses:
 
     async def release_pool(self, pool_id: PoolId) -> None:
         """Forget a pool and its leases; the network's own end, next, makes it durable."""
-        async with self.locks.hold("pools"), self.locks.hold(f"pool {pool_id}"):
+        async with self.locks.hold(POOLS), self.locks.hold(f"pool {pool_id}"):
             if pool := self.state.view.pools.get(pool_id):
                 leases = tuple(self.state.view.leases_of(pool_id).values())
                 await self.state.commit(drops=(*leases, pool))
@@ -64,6 +64,6 @@ class Addresses:
 
     async def remember_engine(self, engine_id: str) -> None:
         """Note which Docker Engine this state serves."""
-        async with self.locks.hold("pools"):
+        async with self.locks.hold(POOLS):
             host: HostState = self.state.view.host
             await self.state.commit(puts=(host.with_engine(engine_id),))

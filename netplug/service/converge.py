@@ -56,10 +56,11 @@ async def dismantle(objects: frozenset[KernelObject], kernel: Kernel) -> None:
     """Remove `objects`, going on past failures.
 
     What fails is logged, not raised: nobody wants the objects any more, and reconciliation removes
-    what carries our mark and is not wanted. What stands on a link of ours is taken to be there,
-    since looking for it costs a dump and removing it twice is harmless.
+    what carries our mark and is not wanted. What stands on one of them is taken to be there, since
+    looking for it costs a dump and removing it twice is harmless.
     """
-    observed = set(await kernel.look([o for o in objects if stands_on(o) is None]))
+    keys = {o.key for o in objects}
+    observed = set(await kernel.look([o for o in objects if stands_on(o) not in keys]))
     ours = {o.key for o in observed if not isinstance(o, Foreign)}
     observed |= {o for o in objects if stands_on(o) in ours}
     for step in diff(NOTHING, _of_this_scope(observed, NOTHING)).steps:

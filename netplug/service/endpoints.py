@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +12,6 @@ from netplug.errors import Conflict, NotFound
 from netplug.model import Endpoint, EndpointId, IPInterface, Lease, Network, NetworkId
 from netplug.service.converge import converge, dismantle
 from netplug.service.networks import Networks
-
-log = logging.getLogger(__name__)
-
-_SHOWN_PORTS = 10  # in one line of the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +26,16 @@ class Endpoints:
         Raises:
             NotFound: there is no such network.
             InvalidOptions: endpoint options that the driver does not know.
-            Conflict: the id exists with other contents.
+            Conflict: the id exists with other contents, or the network takes no such endpoint.
         """
         n = self.networks
-        async with self._locked(endpoint.network_id, endpoint.id):
+        async with self.locked(endpoint.network_id, endpoint.id):
             network = self._network(endpoint.network_id)
             if known := n.state.view.endpoints.get(endpoint.id):
                 if (known.addresses, known.mac) != (endpoint.addresses, endpoint.mac):
                     raise Conflict(f"endpoint {known.label}", "exists with other addresses")
                 return known
-            n.driver_of(network).validate_endpoint(endpoint, network)
+            n.driver_of(network).validate_endpoint(endpoint, network, n.state.view)
             await n.state.commit(puts=(endpoint,))
             n.journal.note(
                 "endpoint.create",
@@ -64,7 +59,7 @@ class Endpoints:
                 built stays.
         """
         n = self.networks
-        async with self._locked(network_id, endpoint_id):
+        async with self.locked(network_id, endpoint_id), n.locks.hold(f"sandbox {sandbox}"):
             network = self._network(network_id)
             endpoint = n.state.view.endpoints.get(endpoint_id)
             if endpoint is None:
@@ -102,17 +97,6 @@ class Endpoints:
                 endpoint=endpoint.id,
             )
 
-    def warn_unpublished(self, endpoint_id: EndpointId, ports: Sequence[str]) -> None:
-        """Tell that ports are not published, which the container's user believes they are."""
-        endpoint = self.networks.state.view.endpoints.get(endpoint_id)
-        log.warning(
-            "ports are not published: this version of pynet does not do that",
-            extra={
-                "endpoint": endpoint.label if endpoint else endpoint_id[:12],
-                "ports": ", ".join(ports[:_SHOWN_PORTS]),
-            },
-        )
-
     async def delete(self, endpoint_id: EndpointId, leases: Sequence[Lease] = ()) -> None:
         """Remove an endpoint, and `leases` with it; an unknown id succeeds.
 
@@ -122,22 +106,29 @@ class Endpoints:
         known = n.state.view.endpoints.get(endpoint_id)
         if known is None:
             return
-        async with self._locked(known.network_id, endpoint_id):
-            view = n.state.view
-            endpoint = view.endpoints.get(endpoint_id)
+        async with self.locked(known.network_id, endpoint_id):
+            endpoint = n.state.view.endpoints.get(endpoint_id)
             if endpoint is None:
                 return
-            network = view.networks.get(endpoint.network_id)
-            await n.state.commit(drops=(endpoint, *leases))
-            if network is not None:
-                previous = n.driver_of(network).plan_endpoint(endpoint, network, view)
-                await dismantle(previous, n.kernel)
+            async with n.locks.hold(f"sandbox {endpoint.sandbox}"):
+                await self._take_down(endpoint, leases)
             n.journal.note(
                 "endpoint.delete",
                 f"endpoint {endpoint.label} deleted: {_where(endpoint)}",
                 network=endpoint.network_id,
                 endpoint=endpoint.id,
             )
+
+    async def _take_down(self, endpoint: Endpoint, leases: Sequence[Lease]) -> None:
+        """Remove an endpoint; no other joins or leaves its sandbox meanwhile."""
+        n = self.networks
+        view = n.state.view
+        network = view.networks.get(endpoint.network_id)
+        async with n.hold_ports_of(endpoint):
+            await n.state.commit(drops=(endpoint, *leases))
+            if network is not None:
+                previous = n.driver_of(network).plan_endpoint(endpoint, network, view)
+                await dismantle(previous, n.kernel)
 
     def find(self, reference: str) -> Endpoint:
         """Return the endpoint with this name, id or unambiguous beginning of an id.
@@ -159,8 +150,17 @@ class Endpoints:
             raise NotFound("endpoint", reference, "'pynet endpoint ls' shows what there is")
         return matches[0]
 
+    def gives_mac(self, network_id: NetworkId) -> bool:
+        """Return whether endpoints of a network have a MAC of their own.
+
+        Raises:
+            NotFound: there is no such network.
+        """
+        network = self._network(network_id)
+        return self.networks.driver_of(network).gives_mac(network)
+
     @asynccontextmanager
-    async def _locked(self, network_id: NetworkId, endpoint_id: EndpointId) -> AsyncIterator[None]:
+    async def locked(self, network_id: NetworkId, endpoint_id: EndpointId) -> AsyncIterator[None]:
         """Hold the network, so that it is not deleted meanwhile, then the endpoint."""
         n = self.networks
         async with (

@@ -1,7 +1,8 @@
-"""What the Docker Engine tells: names, and which of our networks and endpoints it has forgotten."""
+"""What the Docker Engine tells: names, its own subnets, and what of ours it has forgotten."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,7 +11,9 @@ from netplug.clock import Clock
 from netplug.contract.engine import (
     Engine,
     EngineAway,
+    EngineEndpoint,
     EngineInfo,
+    EngineNetwork,
     EngineSnapshot,
     EngineUpdate,
 )
@@ -18,6 +21,7 @@ from netplug.model import Endpoint, EndpointId, Lease, Network, NetworkId, Origi
 from netplug.service.addresses import Addresses
 from netplug.service.endpoints import Endpoints
 from netplug.service.unused import unused_leases, unused_pools
+from netplug.service.who import identity_of
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ GRACE = timedelta(seconds=30)
 endpoint only after CreateEndpoint is answered, and a network after CreateNetwork."""
 
 DRIVER = "pynet"
+
+_AT_ONCE = 500  # endpoints looked at before others have a turn: 10 ms
 
 
 @dataclass(slots=True)
@@ -39,6 +45,7 @@ class Identities:
     info: EngineInfo | None = None
     problem: str = ""
     _snapshot: EngineSnapshot | None = field(default=None)
+    _taken_in: EngineSnapshot | None = field(default=None)
     _missing: frozenset[str] = field(default=frozenset())
     _suspects: frozenset[Pool | Lease] = field(default=frozenset())
 
@@ -50,7 +57,8 @@ class Identities:
                 self._missing = frozenset()
             case EngineSnapshot():
                 self.info, self.problem = update.info, update.info.problem
-                await self._rename(update)
+                self.endpoints.networks.state.learn_engine_subnets(update.closed_subnets)
+                await self._name(update)
                 self._snapshot = update if await self._is_our_engine(update.info) else None
 
     async def sweep(self) -> None:
@@ -105,19 +113,70 @@ class Identities:
         before = self.clock.now() - GRACE
         return frozenset((*unused_pools(view, before), *unused_leases(view, before)))
 
-    async def _rename(self, snapshot: EngineSnapshot) -> None:
+    async def _name(self, snapshot: EngineSnapshot) -> None:
         """Take over the names, each under its record's lock: what was deleted stays deleted."""
         n = self.endpoints.networks
         for seen in snapshot.networks.values():
-            async with n.locks.hold(f"network {seen.id}"):
-                network = n.state.view.networks.get(seen.id)
-                if network and network.name != seen.name:
-                    await n.state.commit(puts=(replace(network, name=seen.name),))
-            for listed in seen.endpoints.values():
+            if self._renamed(seen):  # else whoever holds the lock would hold up all names
+                async with n.locks.hold(f"network {seen.id}"):
+                    if renamed := self._renamed(seen):
+                        await n.state.commit(puts=(renamed,))
+        for number, listed in enumerate(self._not_taken_in(snapshot)):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if self._news(listed, snapshot):
                 async with n.locks.hold(f"endpoint {listed.id}"):
-                    endpoint = n.state.view.endpoints.get(listed.id)
-                    if endpoint and listed.name and endpoint.name != listed.name:
-                        await n.state.commit(puts=(replace(endpoint, name=listed.name),))
+                    if known := self._news(listed, snapshot):
+                        await n.state.commit(puts=(known,))
+        self._taken_in = snapshot
+
+    def _renamed(self, seen: EngineNetwork) -> Network | None:
+        """Return the network's record as the engine calls it, if ours is another; None if not."""
+        network = self.endpoints.networks.state.view.networks.get(seen.id)
+        if network is None or network.name == seen.name:
+            return None
+        return replace(network, name=seen.name)
+
+    def _not_taken_in(self, snapshot: EngineSnapshot) -> list[EngineEndpoint]:
+        """Return the endpoints of which the engine may say something else than last time.
+
+        What it said the same of is the same object.
+        """
+        before, view = self._taken_in, self.endpoints.networks.state.view
+        networks = before.networks if before else {}
+        containers = before.containers if before else {}
+        listed = {
+            endpoint.id: endpoint
+            for key, network in snapshot.networks.items()
+            if networks.get(key) is not network
+            for endpoint in network.endpoints.values()
+        }
+        for key, container in snapshot.containers.items():
+            if containers.get(key) is container:
+                continue
+            for endpoint_id in container.aliases:
+                known = view.endpoints.get(endpoint_id)
+                on = snapshot.networks.get(known.network_id) if known else None
+                if on is not None and endpoint_id in on.endpoints:
+                    listed[endpoint_id] = on.endpoints[endpoint_id]
+        return list(listed.values())
+
+    def _news(self, listed: EngineEndpoint, snapshot: EngineSnapshot) -> Endpoint | None:
+        """Return the endpoint's record as the engine has it, if ours is another; None if not.
+
+        Who is there is known once the container has been inspected.
+        """
+        known = self.endpoints.networks.state.view.endpoints.get(listed.id)
+        if known is None:
+            return None
+        container = snapshot.containers.get(listed.container_id)
+        identity = identity_of(container, listed.id) if container else None
+        said = replace(
+            known,
+            name=listed.name or known.name,
+            identity=identity or known.identity,
+        )
+        return said if said != known else None
 
     async def _is_our_engine(self, info: EngineInfo) -> bool:
         """Return whether this is the engine that made what we have; remember the first one."""

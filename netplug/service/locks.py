@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+POOLS = "pools"
+"""The lock over pools, and over what the installation remembers about itself (`HostState`)."""
 
 
 class Locks:
@@ -28,6 +31,14 @@ class Locks:
                 self._locks[name] = lock, users
             else:
                 del self._locks[name]
+
+    @asynccontextmanager
+    async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """Hold several locks, sorted by name, so that no two who do wait for each other."""
+        async with AsyncExitStack() as held:
+            for name in sorted(set(names)):
+                await held.enter_async_context(self.hold(name))
+            yield
 
 
 class Gate:

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
+from netplug.contract.driver import GatewaySkip
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import Conflict, InvalidRequest
 from netplug.model import (
     Endpoint,
     EndpointId,
+    Identity,
     IPAddress,
     IPInterface,
     IPNetwork,
@@ -26,6 +28,7 @@ from netplug.model import (
 from netplug.plan.diff import Plan
 from netplug.service.addresses import Addresses
 from netplug.service.endpoints import Endpoints, mac_for
+from netplug.service.name_syntax import name_problem
 from netplug.service.networks import Networks
 
 SPACE = "pynet-local"
@@ -33,11 +36,12 @@ SPACE = "pynet-local"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetWish:
-    """A subnet that the user wants; everything left out is chosen."""
+    """A subnet that the user wants; everything left out is chosen. `aux` are addresses to spare."""
 
     pool: IPNetwork | None = None
     sub_range: IPNetwork | None = None
     gateway: IPAddress | None = None
+    aux: tuple[tuple[str, IPAddress], ...] = ()
     is_ipv6: bool = False
 
 
@@ -56,11 +60,15 @@ class NetworkWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachWish:
-    """An attachment that the user wants; `netns` is a path, `interface` the name inside."""
+    """An attachment that the user wants; `netns` is a path, `interface` the name inside.
+
+    `aliases` are further names that it is asked for by.
+    """
 
     network: str
     netns: str
     name: str = ""
+    aliases: tuple[str, ...] = ()
     addresses: tuple[IPAddress, ...] = ()
     interface: str = ""
     mac: str = ""
@@ -111,9 +119,11 @@ class Standalone:
 
         Raises:
             NotFound: there is no such network.
-            Conflict: the name, the address or the interface is taken.
+            InvalidRequest: an alias is no name.
+            Conflict: a name, the address or the interface is taken.
             KernelRefused: there is no such namespace; nothing is left behind.
         """
+        _refuse_aliases(wish.aliases)
         network = self.networks.find(wish.network)
         if network.origin is Origin.DOCKER:
             raise Conflict(
@@ -153,9 +163,11 @@ class Standalone:
     async def _create(self, wish: NetworkWish, *, is_dry: bool) -> Network | Plan:
         if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
             raise Conflict(f"network {wish.name}", "exists")
+        driver = self.networks.driver_named(wish.driver)
+        skip = driver.skip_gateways(dict(wish.options), is_internal=wish.is_internal)
         granted: list[Pool] = []
         try:
-            subnets = [await self._subnet(w, granted) for w in _all_subnets(wish)]
+            subnets = [await self._subnet(w, skip, granted) for w in _all_subnets(wish)]
             network = self._network(wish, subnets, granted)
             if not is_dry:
                 return await self.networks.create(network)
@@ -169,6 +181,7 @@ class Standalone:
     async def _attach(self, wish: AttachWish, network: Network) -> Endpoint:
         """Attach; until it returns nobody else may take the name or an interface's in there."""
         self._refuse_name(wish.name, network)
+        self._refuse_recorded((wish.name, *wish.aliases), network)
         leased: list[tuple[PoolId, IPAddress]] = []
         endpoint: Endpoint | None = None
         try:
@@ -187,17 +200,26 @@ class Standalone:
             raise
         return self.networks.state.view.endpoints[endpoint.id]
 
-    async def _subnet(self, wish: SubnetWish, granted: list[Pool]) -> Subnet:
+    async def _subnet(self, wish: SubnetWish, skip: GatewaySkip, granted: list[Pool]) -> Subnet:
         pool = await self.addresses.request_pool(
             PoolRequest(
                 space=SPACE, network=wish.pool, sub_range=wish.sub_range, is_ipv6=wish.is_ipv6
             )
         )
         granted.append(pool)
+        for name, address in wish.aux:
+            await self.addresses.request_address(
+                AddressRequest(
+                    pool_id=pool.id, address=address, kind=LeaseKind.RESERVED, owner=name
+                )
+            )
+        needs_none = skip.ipv6 if pool.network.version == 6 else skip.ipv4
+        if needs_none and wish.gateway is None:
+            return Subnet(pool=pool.network, aux=wish.aux)
         lease, _ = await self.addresses.request_address(
             AddressRequest(pool_id=pool.id, address=wish.gateway, kind=LeaseKind.GATEWAY)
         )
-        return Subnet(pool=pool.network, gateway=_in_pool(lease.address, pool))
+        return Subnet(pool=pool.network, gateway=_in_pool(lease.address, pool), aux=wish.aux)
 
     async def _give_back(self, granted: Sequence[Pool]) -> None:
         for pool in granted:
@@ -249,12 +271,14 @@ class Standalone:
         self, wish: AttachWish, network: Network, addresses: tuple[IPInterface, ...]
     ) -> Endpoint:
         endpoint_id = EndpointId(secrets.token_hex(32))
+        gives_mac = self.endpoints.gives_mac(network.id)
         return Endpoint(
             id=endpoint_id,
             network_id=network.id,
             name=wish.name,
+            identity=Identity(aliases=wish.aliases),
             origin=Origin.PYNET,
-            mac=wish.mac or mac_for(addresses, endpoint_id),
+            mac=wish.mac or (mac_for(addresses, endpoint_id) if gives_mac else ""),
             addresses=addresses,
             options=wish.options,
             interface=wish.interface or self._free_interface(wish.netns),
@@ -266,10 +290,24 @@ class Standalone:
             if name and endpoint.name == name:
                 raise Conflict(f"endpoint {name}", f"exists on network {network.label}")
 
+    def _refuse_recorded(self, names: Sequence[str], network: Network) -> None:
+        """Refuse names that were recorded by hand, as a record of an endpoint's name is."""
+        recorded = {record.name for record in self.networks.state.view.records_of(network.id)}
+        for name in names:
+            if name.lower() in recorded:
+                hint = f"'pynet dns rm {name.lower()} --network {network.label}' removes it"
+                raise Conflict(f"name {name}", f"is recorded on network {network.label}", hint)
+
     def _free_interface(self, netns: str) -> str:
         endpoints = self.networks.state.view.endpoints.values()
         used = {e.interface for e in endpoints if e.sandbox == netns}
         return next(name for i in range(len(used) + 1) if (name := f"eth{i}") not in used)
+
+
+def _refuse_aliases(aliases: Sequence[str]) -> None:
+    found = ((alias, name_problem(alias)) for alias in aliases)
+    if problems := [f"alias {alias!r}: {problem}" for alias, problem in found if problem]:
+        raise InvalidRequest(problems)
 
 
 def _all_subnets(wish: NetworkWish) -> Iterator[SubnetWish]:

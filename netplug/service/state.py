@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Network
 
 from netplug.contract.store import Batch, Store
-from netplug.model import HostFacts, HostState, Record, View
+from netplug.model import HostFacts, HostState, IPNetwork, Record, View
+
+Listener = Callable[[View, View, Sequence[Record]], None]
+"""Is told the view before and after a commit, and the records that it put or dropped."""
 
 
 class State:
@@ -16,6 +19,7 @@ class State:
     def __init__(self, store: Store, view: View) -> None:
         self._store = store
         self.view = view
+        self._listeners: list[Listener] = []
 
     @classmethod
     async def loaded(cls, store: Store) -> State:
@@ -40,12 +44,29 @@ class State:
             StoreUnavailable: nothing was written and the view is as before.
         """
         await self._store.commit(Batch(puts=tuple(puts), drops=tuple(drops), is_durable=is_durable))
-        self.view = self.view.without(drops).with_records(puts)
+        before = self.view
+        self.view = before.without(drops).with_records(puts)
+        for listener in self._listeners:
+            listener(before, self.view, (*drops, *puts))
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after every commit from now on, before whoever committed goes on."""
+        self._listeners.append(listener)
+
+    def ignore(self, listener: Listener) -> None:
+        """Call `listener` no more; repeating it is harmless."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def learn(self, facts: HostFacts) -> None:
         """Publish a view with new facts about the host; they are not stored."""
         if facts != self.view.facts:
             self.view = self.view.with_facts(facts)
+
+    def learn_engine_subnets(self, subnets: frozenset[IPNetwork]) -> None:
+        """Publish a view with the subnets of the engine's own bridges; they are not stored."""
+        if subnets != self.view.engine_subnets:
+            self.view = self.view.with_engine_subnets(subnets)
 
 
 def _new_host() -> HostState:

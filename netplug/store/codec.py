@@ -24,14 +24,20 @@ from msgspec.json import Decoder, Encoder
 
 from netplug.errors import StoreUnavailable
 from netplug.model import (
+    Borrowed,
     Endpoint,
     HostState,
+    Identity,
     IPAddress,
     IPInterface,
     IPNetwork,
     Lease,
+    NameRecord,
     Network,
+    Parent,
     Pool,
+    PortMapping,
+    PortRequest,
     Record,
     Subnet,
 )
@@ -59,6 +65,8 @@ def key_of(record: Record) -> Key:
             return ("pool", record.id)
         case Lease():
             return ("lease", f"{record.pool_id}/{record.address}")
+        case NameRecord():
+            return ("name", f"{record.network_id}/{record.kind}/{record.name}")
         case HostState():
             return ("host", "this")
 
@@ -102,6 +110,11 @@ _STAND_INS: Mapping[str, ABCMeta] = MappingProxyType(
         "IPInterface": _stand_in(IPInterface),
         "IPNetwork": _stand_in(IPNetwork),
         "Subnet": _stand_in(Subnet),
+        "Identity": _stand_in(Identity),
+        "PortRequest": _stand_in(PortRequest),
+        "PortMapping": _stand_in(PortMapping),
+        "Parent": _stand_in(Parent),
+        "Borrowed": _stand_in(Borrowed),
     }
 )
 
@@ -131,8 +144,9 @@ def _wire(model: type) -> type[Struct]:
 
 def _from_plain(wanted: type, plain: object) -> object:
     """Return the `wanted` value; a number, which `ip_address` would take, is refused as text."""
-    if wanted is _STAND_INS["Subnet"]:
-        return Subnet(**structs.asdict(convert(plain, _SUBNET, dec_hook=_from_plain)))
+    if (nested := _NESTED.get(wanted)) is not None:
+        model, wire = nested
+        return model(**structs.asdict(convert(plain, wire, dec_hook=_from_plain)))
     return _PARSERS[wanted](str(plain))
 
 
@@ -143,9 +157,21 @@ def _to_plain(value: object) -> str:
 
 
 _KINDS: Mapping[str, type[Record]] = MappingProxyType(
-    {"network": Network, "endpoint": Endpoint, "pool": Pool, "lease": Lease, "host": HostState}
+    {
+        "network": Network,
+        "endpoint": Endpoint,
+        "pool": Pool,
+        "lease": Lease,
+        "name": NameRecord,
+        "host": HostState,
+    }
 )
-_SUBNET = _wire(Subnet)
+_NESTED: Mapping[type, tuple[type, type[Struct]]] = MappingProxyType(
+    {
+        _STAND_INS[model.__name__]: (model, _wire(model))
+        for model in (Subnet, Identity, PortRequest, PortMapping, Parent, Borrowed)
+    }
+)
 _ENCODER = Encoder(enc_hook=_to_plain)
 _DECODERS: Mapping[type[Record], Decoder[Struct]] = MappingProxyType(
     {model: Decoder(_wire(model), dec_hook=_from_plain) for model in _KINDS.values()}

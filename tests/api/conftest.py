@@ -84,7 +84,10 @@ def readiness() -> Readiness:
 @pytest.fixture
 def methods(world: World) -> Mapping[str, Methods]:
     network_driver = NetworkDriverApi(
-        networks=world.networks, endpoints=world.endpoints, clock=world.clock
+        networks=world.networks,
+        endpoints=world.endpoints,
+        ports=world.ports,
+        clock=world.clock,
     )
     return {
         "NetworkDriver": network_driver.methods(),
@@ -107,7 +110,10 @@ async def admin(world: World, readiness: Readiness, tmp_path: Path) -> AsyncIter
         settings=Settings(state_dir=Path("/var/lib/pynet")),
         networks=world.networks,
         endpoints=world.endpoints,
+        ports=world.ports,
         standalone=world.standalone,
+        names=world.names,
+        records=world.records,
         reconciler=world.reconciler,
         identities=world.identities,
         journal=world.journal,

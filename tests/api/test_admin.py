@@ -64,7 +64,7 @@ async def attached(admin: Client) -> Any:
 def test_document_shows_every_shape() -> None:
     assert set(SHAPES) >= {
         *("Status", "Network", "NetworkCreate", "Endpoint", "Attach"),
-        *("Pool", "Lease", "Plan", "Event"),
+        *("Port", "Publish", "Pool", "Lease", "Plan", "Event"),
     }
 
 
@@ -107,7 +107,7 @@ async def test_create_network_as_documented_answers_as_documented(
 ) -> None:
     made = await web(admin)
 
-    assert_shape(made, "Network", "options")
+    assert_shape(made, "Network", "options", "peers")
     assert (made["origin"], made["state"], made["link"]) == (
         "pynet",
         "ready",
@@ -183,7 +183,7 @@ async def test_inspect_network_shows_endpoints_and_objects(admin: Client) -> Non
 
         (inner,) = shown.pop("endpoints")
         objects = shown.pop("objects")
-        assert_shape(shown, "Network", "options")
+        assert_shape(shown, "Network", "options", "peers")
         assert inner == endpoint
         assert any(text.startswith("sandbox-link eth0 in /run/netns/a ") for text in objects)
 
@@ -215,6 +215,29 @@ async def test_delete_network_of_dockers_or_in_use_is_a_conflict(
         reply = await admin.send("DELETE", f"/v1/networks/{ref}")
 
         assert (reply.status, reply.body["error"]["kind"]) == (409, "Conflict")
+
+
+async def test_peer_and_unpeer_show_on_both_networks(admin: Client) -> None:
+    for name in ("web", "db"):
+        await admin.post("/v1/networks", {"name": name})
+
+    made = await admin.post("/v1/networks/web/peers", {"network": "db"})
+
+    assert made["peers"] == ["db"]
+    assert (await admin.get("/v1/networks/db"))["peers"] == ["web"]
+    assert await admin.send("DELETE", "/v1/networks/db/peers/web") == Reply(200, {}, JSON)
+    assert [n["peers"] for n in (await admin.get("/v1/networks"))["networks"]] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"), [("POST", "/v1/networks/web/peers"), ("DELETE", "/v1/networks/web/peers/no")]
+)
+async def test_peer_that_is_not_there_is_404(admin: Client, verb: str, path: str) -> None:
+    await admin.post("/v1/networks", {"name": "web"})
+
+    reply = await admin.send(verb, path, json.dumps({"network": "no"}))
+
+    assert (reply.status, reply.body["error"]["kind"]) == (404, "NotFound")
 
 
 async def test_attach_as_documented_answers_as_documented(admin: Client) -> None:
@@ -260,7 +283,7 @@ async def test_inspect_endpoint_shows_its_objects(admin: Client) -> None:
 
     shown = await admin.get("/v1/endpoints/a")
 
-    assert len(shown.pop("objects")) == 2
+    assert len(shown.pop("objects")) == 3
     assert shown == endpoint
     assert (await admin.get("/v1/endpoints"))["endpoints"] == [endpoint]
 

@@ -23,6 +23,8 @@ from netplug.errors import (
     Unsupported,
 )
 from netplug.kernel.memory import fail_at
+from netplug.model import Protocol
+from netplug.plan.objects import HostPort
 from tests.api.conftest import Client, Reply, served
 from tests.service.world import World
 
@@ -186,19 +188,52 @@ async def test_calls_of_a_containers_life_answer_as_dockerd_wants(
     assert world.built == frozenset()
 
 
-@pytest.mark.parametrize("endpoint_id", [ENDPOINT, "f" * 64])
-async def test_ports_that_are_asked_for_are_named_in_the_log(
-    plugin: Client, caplog: pytest.LogCaptureFixture, endpoint_id: str
+PORTS = {"com.docker.network.portmap": [{"Proto": 6, "Port": 80, "HostPort": 8080}]}
+
+
+def host_ports(world: World) -> set[str]:
+    return {o.key.name for o in world.built if isinstance(o, HostPort)}
+
+
+@pytest.mark.parametrize("ending", ["RevokeExternalConnectivity", "Leave", "DeleteEndpoint"])
+async def test_ports_are_published_until_the_first_call_that_ends_them(
+    plugin: Client, world: World, ending: str
 ) -> None:
     await run_container(plugin)
-    ports = [{"Proto": 6, "Port": 80, "HostPort": 8080}]
-    body = {**IDS, "EndpointID": endpoint_id, "Options": {"com.docker.network.portmap": ports}}
+    for _ in range(2):  # Engine 29 repeats it when the endpoint's role changes
+        reply = await plugin.call(
+            "NetworkDriver.ProgramExternalConnectivity", {**IDS, "Options": PORTS}
+        )
+        assert (reply.status, reply.body) == (200, {})
+    assert host_ports(world) == {"0.0.0.0:8080/tcp", "[::]:8080/tcp"}
+
+    assert (await plugin.call(f"NetworkDriver.{ending}", IDS)).status == 200
+
+    assert host_ports(world) == set()
+
+
+async def test_ports_of_an_unknown_endpoint_are_an_error_and_no_404(plugin: Client) -> None:
+    await run_container(plugin)
+    body = {**IDS, "EndpointID": "f" * 64, "Options": PORTS}
 
     reply = await plugin.call("NetworkDriver.ProgramExternalConnectivity", body)
 
-    (warning,) = (r for r in caplog.records if r.levelno == logging.WARNING)
-    assert reply.status == 200
-    assert (vars(warning)["endpoint"], vars(warning)["ports"]) == (endpoint_id[:12], "8080:80/tcp")
+    assert (reply.status, "no endpoint" in str(reply.body)) == (400, True)
+
+
+async def test_ports_that_are_taken_fail_the_call_with_their_holder(
+    plugin: Client, world: World
+) -> None:
+    world.kernel.port_holders[Protocol.TCP, 8080] = "nginx (pid 7)"
+    await run_container(plugin)
+
+    reply = await plugin.call(
+        "NetworkDriver.ProgramExternalConnectivity", {**IDS, "Options": PORTS}
+    )
+
+    assert reply.status == 409
+    assert "8080:80/tcp" in str(reply.body)
+    assert "nginx (pid 7)" in str(reply.body)
 
 
 async def test_create_endpoint_echoes_no_mac_that_was_asked_for(plugin: Client) -> None:
@@ -338,7 +373,7 @@ async def test_call_with_a_body_beyond_the_limit_is_400(plugin: Client) -> None:
     reply = await plugin.call("NetworkDriver.CreateNetwork", b" " * (BODY_LIMIT_BYTES + 1))
 
     assert reply.status == 400
-    assert reply.body["Err"] == "invalid request: the body is larger than 1048576 bytes"
+    assert reply.body["Err"] == "invalid request: the body is larger than 16777216 bytes"
 
 
 async def test_call_with_a_body_at_the_limit_is_read(plugin: Client) -> None:

@@ -6,15 +6,17 @@ import json
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from netplug.api import wire
-from netplug.contract.driver import Attachment, StaticRoute
+from netplug.contract.driver import Attachment
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import InvalidRequest
-from netplug.model import LeaseKind, PoolId, Subnet
+from netplug.model import LeaseKind, PoolId, StaticRoute, Subnet
 from tests.service.world import NOON
 
 ID = "4e1c0f2a9b77" + "0" * 52
@@ -381,24 +383,75 @@ def test_decode_of_a_body_nested_too_deeply_is_refused() -> None:
         wire.decode(raw, wire.OptionsBody)
 
 
+def binding(port: int, host_port: int = 0, end: int = 0, **more: object) -> dict[str, object]:
+    return {"Proto": 6, "IP": "", "Port": port, "HostPort": host_port, "HostPortEnd": end} | more
+
+
+def raw_ports(bindings: object) -> dict[str, Raw]:
+    return {"com.docker.network.portmap": Raw(msgspec.json.encode(bindings))}
+
+
 @pytest.mark.parametrize(
     ("bindings", "texts"),
     [
         (None, []),
         ([], []),
-        ([{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080}], ["8080:80/tcp"]),
-        ([{"Proto": 17, "Port": 53, "HostPort": 0}], [":53/udp"]),
-        ([{"Proto": 47, "Port": 1, "HostPort": 1}], ["1:1/?"]),
+        ([binding(80, 8080, 8080, HostIP="")], ["8080:80/tcp"]),
+        ([binding(80, 8080)], ["8080:80/tcp"]),
+        ([binding(53, Proto=17)], ["53/udp"]),
+        ([binding(80, 8080, 8080, HostIP="127.0.0.1")], ["127.0.0.1:8080:80/tcp"]),
+        ([binding(80, HostIP="::1", Proto=132)], ["[::1]::80/sctp"]),
+        ([binding(80, 8000, 8010)], ["8000-8010:80/tcp"]),
+        (
+            [binding(9001, 8001, 8001), binding(9000, 8000, 8000), binding(9002, 8002, 8002)],
+            ["8000-8002:9000-9002/tcp"],
+        ),
+        (
+            [binding(80, 80, 80), binding(81, 81, 81, Proto=17), binding(83, 82, 82)],
+            ["80:80/tcp", "82:83/tcp", "81:81/udp"],
+        ),
+        ([binding(80), binding(81)], ["80/tcp", "81/tcp"]),
+        ([binding(80, 80, 80), binding(80, 80, 80)], ["80:80/tcp", "80:80/tcp"]),
+        (
+            [binding(80, 80, 80), binding(81, 81, 81, HostIP="::")],
+            ["80:80/tcp", "[::]:81:81/tcp"],
+        ),
     ],
 )
-def test_port_texts_spell_mappings_as_docker_does(bindings: object, texts: list[str]) -> None:
-    assert wire.port_texts({"com.docker.network.portmap": bindings}) == texts
+def test_port_requests_are_mappings_as_docker_writes_them(
+    bindings: object, texts: list[str]
+) -> None:
+    requests = wire.port_requests(raw_ports(bindings))
+
+    assert [request.text for request in requests] == texts
 
 
-@pytest.mark.parametrize("bindings", ["80", [80], [{"Port": "80"}]])
-def test_port_texts_of_what_is_no_mapping_are_refused(bindings: object) -> None:
-    with pytest.raises(InvalidRequest, match="portmap"):
-        wire.port_texts({"com.docker.network.portmap": bindings})
+def test_port_requests_of_ten_thousand_spelled_out_are_one_run() -> None:
+    bindings = [binding(port, port, port) for port in range(10_000, 20_000)]
+
+    (run,) = wire.port_requests(raw_ports(bindings))
+
+    assert (run.host_port, run.container_port, run.count) == (10_000, 10_000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("80", "portmap"),
+        ([80], "portmap"),
+        ([{"Port": "80"}], "portmap"),
+        ([binding(0, 80)], "0 is no port of a container"),
+        ([binding(70_000, 80)], "70000 is no port of a container"),
+        ([binding(80, 70_000)], "70000 is no range"),
+        ([binding(80, 8010, 8000)], "8010-8000 is no range"),
+        ([binding(80, 0, 8000)], "0-8000:80/tcp: a range cannot begin with port 0"),
+        ([binding(80, 80, 80, Proto=47)], "protocol 47 cannot be published"),
+        ([binding(80, 80, 80, HostIP="here")], "'here'"),
+    ],
+)
+def test_port_requests_that_make_no_sense_are_refused_by_name(bad: object, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        wire.port_requests(raw_ports(bad))
 
 
 json_values = st.recursive(

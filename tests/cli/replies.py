@@ -19,6 +19,7 @@ STATUS = {
     "pools": 1,
     "leases": 3,
     "last_reconcile": {"at": AT, "steps": 0, "problem": ""},
+    "dns": {"domain": "pynet", "address": "169.254.53.53", "clients": 2, "problems": []},
 }
 NETWORK = {
     "id": NETWORK_ID,
@@ -35,6 +36,8 @@ NETWORK = {
         {"pool": "fd12:3456:789a:bcde::/64", "gateway": None, "aux": {}},
     ],
     "link": "py-4f0caaaaaaaa",
+    "parent": "",
+    "peers": ["db", "lab"],
     "endpoint_count": 1,
     "created_at": AT,
 }
@@ -49,6 +52,7 @@ ENDPOINT = {
     "link": "pyv9d1ebbbbbbbb",
     "sandbox": "/run/netns/a",
     "joined": True,
+    "names": ["a", "www"],
     "options": {},
     "created_at": AT,
 }
@@ -58,6 +62,43 @@ NETWORK_DETAIL = {
     "objects": ["bridge py-4f0caaaaaaaa mtu 1450", "address 10.9.0.1/24 on py-4f0caaaaaaaa"],
 }
 ENDPOINT_DETAIL = {**ENDPOINT, "objects": ["veth pyv9d1ebbbbbbbb on py-4f0caaaaaaaa"]}
+PORT = {
+    "container": "a",
+    "endpoint_id": ENDPOINT_ID,
+    "network": "web",
+    "network_id": NETWORK_ID,
+    "protocol": "tcp",
+    "host_ip": "0.0.0.0",
+    "host_port": 8080,
+    "host_port_end": 8080,
+    "container_ip": "10.9.0.2",
+    "container_port": 80,
+    "container_port_end": 80,
+    "origin": "docker",
+    "packets": 12,
+    "bytes": 720,
+    "rules": [
+        "ip pynet any_ports { tcp . 8080 : 10.9.0.2 . 80 }",
+        "ip6 pynet any_ports { tcp . 8080 : fd12:3456:789a:bcde::2 . 80 }",
+    ],
+}
+PORTS = [
+    PORT,
+    {**PORT, "host_ip": "::", "container_ip": "fd12:3456:789a:bcde::2"},
+    {
+        **PORT,
+        "protocol": "udp",
+        "host_ip": "127.0.0.1",
+        "host_port": 8000,
+        "host_port_end": 8009,
+        "container_port": 8000,
+        "container_port_end": 8009,
+        "origin": "pynet",
+        "packets": 0,
+        "bytes": 0,
+        "rules": ["ip pynet ranges { 127.0.0.1 . udp . 8000-8009 : 10.9.0.2 }"],
+    },
+]
 POOL = {
     "id": "pynet-local/10.9.0.0/24",
     "space": "pynet-local",
@@ -111,3 +152,68 @@ EVENTS = [
         "message": "endpoint a joined web",
     },
 ]
+NAMES = {
+    "names": [
+        {
+            "name": "a",
+            "network": "web",
+            "network_id": NETWORK_ID,
+            "type": "A",
+            "values": ["10.9.0.2", "10.9.0.3"],
+            "origin": "service",
+            "owner": "a",
+            "ttl_s": 5,
+        },
+        {
+            "name": "_pg._tcp.db",
+            "network": "web",
+            "network_id": NETWORK_ID,
+            "type": "SRV",
+            "values": ["0 0 5432 db"],
+            "origin": "manual",
+            "owner": "",
+            "ttl_s": 5,
+        },
+    ]
+}
+LOOKUP = {
+    "name": "a",
+    "type": "A",
+    "rcode": "NOERROR",
+    "records": ["a. 5 IN A 10.9.0.2"],
+    "source": "names",
+    "network": "web",
+    "network_id": NETWORK_ID,
+    "owners": ["a"],
+    "reason": "it is a name of the network web",
+}
+DNS_CLIENTS = {
+    "clients": [
+        {
+            "id": "/run/netns/a",
+            "kind": "own",
+            "label": "a",
+            "networks": ["web", "db"],
+            "queries": 10,
+            "hits": 7,
+            "misses": 1,
+            "forwarded": 2,
+            "failed": 3,
+            "refused": 4,
+            "dropped": 5,
+            "rcodes": {"NOERROR": 10},
+        }
+    ]
+}
+QUERY = {
+    "at": AT,
+    "client": "/run/netns/a",
+    "label": "a",
+    "name": "b.web.pynet",
+    "type": "A",
+    "rcode": "NOERROR",
+    "source": "names",
+    "records": ["10.9.0.3"],
+    "took_ms": 0.25,
+}
+UNANSWERED = {**QUERY, "name": "x", "rcode": "", "records": [], "source": "nobody"}

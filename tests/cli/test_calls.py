@@ -41,6 +41,7 @@ def test_create_puts_ranges_and_gateways_into_their_subnets(
         *("network", "create", "web", "--internal", "-o", "mtu=1450", "-o", "encrypted"),
         *("--subnet", "10.9.0.0/24", "--subnet", "fd00:9::/64"),
         *("--gateway", "fd00:9::1", "--ip-range", "10.9.0.128/25", "--gateway", "10.9.0.254"),
+        *("--aux-address", "host=fd00:9::9", "--aux-address", "printer=10.9.0.9"),
     )
 
     assert daemon.asked[0][1] == {
@@ -49,8 +50,18 @@ def test_create_puts_ranges_and_gateways_into_their_subnets(
         "internal": True,
         "options": {"mtu": "1450", "encrypted": ""},
         "subnets": [
-            {"pool": "10.9.0.0/24", "range": "10.9.0.128/25", "gateway": "10.9.0.254"},
-            {"pool": "fd00:9::/64", "range": None, "gateway": "fd00:9::1"},
+            {
+                "pool": "10.9.0.0/24",
+                "range": "10.9.0.128/25",
+                "gateway": "10.9.0.254",
+                "aux": {"printer": "10.9.0.9"},
+            },
+            {
+                "pool": "fd00:9::/64",
+                "range": None,
+                "gateway": "fd00:9::1",
+                "aux": {"host": "fd00:9::9"},
+            },
         ],
     }
 
@@ -70,6 +81,8 @@ def test_create_dry_run_prints_the_steps(pynet: Pynet, daemon: CannedDaemon) -> 
         (["--subnet", "10.9.0.1/24"], "10.9.0.1/24 has host bits set."),
         (["--gateway", "gw"], "'gw' does not appear to be an IPv4 or IPv6 address."),
         (["--gateway", "10.9.0.1"], "--gateway 10.9.0.1 lies in no --subnet."),
+        (["--aux-address", "a=10.9.0.1"], "--aux-address 10.9.0.1 lies in no --subnet."),
+        (["--aux-address", "10.9.0.1"], "'10.9.0.1' is not NAME=IP."),
         (
             ["--subnet", "fd00:9::/64", "--ip-range", "10.9.0.0/25"],
             "--ip-range 10.9.0.0/25 lies in no --subnet.",
@@ -111,6 +124,24 @@ def test_rm_removes_each_network_and_stops_at_the_first_refusal(
 
 
 @pytest.mark.parametrize(
+    ("command", "call", "body"),
+    [
+        ("peer", "POST /v1/networks/a%2Fb/peers", {"network": "db"}),
+        ("unpeer", "DELETE /v1/networks/a%2Fb/peers/db", None),
+    ],
+)
+def test_peer_and_unpeer_print_both_names(
+    pynet: Pynet, daemon: CannedDaemon, command: str, call: str, body: object
+) -> None:
+    daemon.reply(call, {})
+
+    result = pynet("network", command, "a/b", "db")
+
+    assert daemon.asked == [(call, body)]
+    assert result.stdout == "a/b db\n"
+
+
+@pytest.mark.parametrize(
     ("arguments", "request_"),
     [
         (["--netns", "a"], {"netns": "/run/netns/a"}),
@@ -145,6 +176,14 @@ def test_attach_when_the_endpoint_has_no_name_prints_the_short_id(
     assert pynet("attach", "web", "--pid", "7").stdout == "9d1ebbbbbbbb\n"
 
 
+def test_attach_sends_each_alias(pynet: Pynet, daemon: CannedDaemon) -> None:
+    daemon.reply("POST /v1/endpoints", replies.ENDPOINT)
+
+    pynet("attach", "web", "--pid", "7", "--alias", "www", "--alias", "*.www")
+
+    assert daemon.asked[0][1] == {"network": "web", "pid": 7, "aliases": ["www", "*.www"]}
+
+
 @pytest.mark.parametrize("arguments", [[], ["--netns", "a", "--pid", "7"]])
 def test_attach_without_exactly_one_namespace_is_a_usage_error(
     pynet: Pynet, arguments: list[str]
@@ -158,6 +197,72 @@ def test_detach_prints_what_it_was_given(pynet: Pynet, daemon: CannedDaemon) -> 
     daemon.reply("DELETE /v1/endpoints/a%2Fb", {})
 
     assert pynet("detach", "a/b").stdout == "a/b\n"
+
+
+def test_ports_add_sends_the_text_and_prints_what_came_of_it(
+    pynet: Pynet, daemon: CannedDaemon
+) -> None:
+    daemon.reply("POST /v1/ports", {"ports": replies.PORTS})
+
+    result = pynet("ports", "add", "a", "80", "8000-8009:8000-8009/udp")
+
+    asked = {"container": "a", "ports": ["80", "8000-8009:8000-8009/udp"]}
+    assert daemon.asked == [("POST /v1/ports", asked)]
+    assert result.stdout == (
+        "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n127.0.0.1:8000-8009->8000-8009/udp\n"
+    )
+
+
+def test_ports_add_where_a_network_is_routed_prints_the_containers_own_port(
+    pynet: Pynet, daemon: CannedDaemon
+) -> None:
+    row = {**replies.PORT, "host_ip": "", "host_port": 0, "host_port_end": 0}
+    daemon.reply("POST /v1/ports", {"ports": [row, {**row, "container_ip": "fd09::2"}]})
+
+    assert pynet("ports", "add", "a", "8080:80").stdout == "80/tcp\n"
+
+
+def test_ports_add_on_a_network_names_it(pynet: Pynet, daemon: CannedDaemon) -> None:
+    daemon.reply("POST /v1/ports", {"ports": []})
+
+    pynet("ports", "add", "a", "80", "--network", "web")
+
+    assert daemon.asked[0][1] == {"container": "a", "ports": ["80"], "network": "web"}
+
+
+def test_ports_add_prints_what_is_refused_a_line_each(pynet: Pynet, daemon: CannedDaemon) -> None:
+    problems = ["port mapping 'x': no", "port mapping 'y': no"]
+    daemon.refuse(
+        "POST /v1/ports", 400, kind="InvalidRequest", message="", problems=problems, exit_code=3
+    )
+
+    result = pynet("ports", "add", "a", "x", "y")
+
+    assert (result.stderr.splitlines(), result.exit_code) == ([f"pynet: {p}" for p in problems], 3)
+
+
+def test_ports_rm_takes_each_and_stops_at_the_first_refusal(
+    pynet: Pynet, daemon: CannedDaemon
+) -> None:
+    daemon.reply("DELETE /v1/ports/a/%5B%3A%3A1%5D%3A53%2Fudp?network=web%2Fb", {})
+    daemon.refuse(
+        "DELETE /v1/ports/a/8080?network=web%2Fb",
+        404,
+        kind="NotFound",
+        message="no published port '8080/tcp'",
+        exit_code=4,
+    )
+
+    result = pynet("ports", "rm", "a", "[::1]:53/udp", "8080", "81", "--network", "web/b")
+
+    assert (result.stdout, result.exit_code) == ("[::1]:53/udp\n", 4)
+    assert len(daemon.asked) == 2
+
+
+def test_ports_rm_leaves_the_network_to_the_daemon(pynet: Pynet, daemon: CannedDaemon) -> None:
+    daemon.reply("DELETE /v1/ports/a/8080", {})
+
+    assert pynet("ports", "rm", "a", "8080").stdout == "8080\n"
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ def test_completion_script_calls_pynet(shell: str) -> None:
         ("pynet network inspect w", "plain,web\n"),
         ("pynet detach ", "plain,a\n"),
         ("pynet ipam inspect p", f"plain,{replies.POOL['id']}\n"),
+        ("pynet network peer web l", "plain,lab\n"),
+        ("pynet ports r", "plain,rm\n"),
+        ("pynet ports add ", "plain,a\n"),
+        ("pynet ports add a 80 --network w", "plain,web\n"),
         ("pynet events --follow --output j", "plain,json\n"),
     ],
 )

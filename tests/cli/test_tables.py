@@ -16,6 +16,11 @@ _CALLS = {
     "GET /v1/networks/web": replies.NETWORK_DETAIL,
     "GET /v1/endpoints": {"endpoints": [replies.ENDPOINT]},
     "GET /v1/endpoints/a": replies.ENDPOINT_DETAIL,
+    "GET /v1/ports": {"ports": replies.PORTS},
+    "GET /v1/dns": replies.NAMES,
+    "GET /v1/dns?network=web": replies.NAMES,
+    "GET /v1/dns/counters": replies.DNS_CLIENTS,
+    "GET /v1/dns/lookup?name=a&type=A&network=web": replies.LOOKUP,
     "GET /v1/ipam": {"pools": [replies.POOL, replies.LARGE_POOL]},
     "GET /v1/ipam/pynet-local%2F10.9.0.0%2F24": replies.POOL_DETAIL,
     "GET /v1/plan": replies.PLAN,
@@ -32,11 +37,12 @@ _STATUS = """\
     networks         1
     endpoints        2
     pools            1, 3 leases
+    names            *.pynet for 2 clients, and for the host at 169.254.53.53
     last reconcile   2026-01-31T12:00:00Z, 0 steps
 """
 _NETWORKS = """\
-    NETWORK ID     NAME   DRIVER   SUBNETS                                 ENDPOINTS   MADE BY   STATE
-    4f0caaaaaaaa   web    bridge   10.9.0.0/24, fd12:3456:789a:bcde::/64   1           pynet     ready
+    NETWORK ID     NAME   DRIVER   PARENT   SUBNETS                                 ENDPOINTS   MADE BY   STATE
+    4f0caaaaaaaa   web    bridge            10.9.0.0/24, fd12:3456:789a:bcde::/64   1           pynet     ready
 """  # noqa: E501
 _NETWORK = """\
     id         4f0caaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
@@ -48,6 +54,7 @@ _NETWORK = """\
     internal   no
     options    mtu=1450
     link       py-4f0caaaaaaaa
+    peers      db, lab
     created    2026-01-31T12:00:00Z
 
     SUBNET                     GATEWAY    RESERVED
@@ -68,6 +75,7 @@ _ENDPOINTS = """\
 _ENDPOINT = """\
     id          9d1ebbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
     name        a
+    names       a, www
     network     web (4f0caaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa)
     made by     pynet
     addresses   10.9.0.2/24, fd12:3456:789a:bcde::2/64
@@ -79,6 +87,38 @@ _ENDPOINT = """\
 
     KERNEL OBJECTS
     veth pyv9d1ebbbbbbbb on py-4f0caaaaaaaa
+"""
+_PORTS = """\
+    CONTAINER   NETWORK   PUBLISHED                                 PACKETS   BYTES
+    a           web       0.0.0.0:8080->80/tcp, [::]:8080->80/tcp   12        720
+    a           web       127.0.0.1:8000-8009->8000-8009/udp        0         0
+"""
+_RULES = f"""\
+{_PORTS}
+    RULES
+    ip pynet any_ports {{ tcp . 8080 : 10.9.0.2 . 80 }}
+    ip6 pynet any_ports {{ tcp . 8080 : fd12:3456:789a:bcde::2 . 80 }}
+    ip pynet ranges {{ 127.0.0.1 . udp . 8000-8009 : 10.9.0.2 }}
+"""
+_NAMES = """\
+    NAME          NETWORK   TYPE   VALUES               ORIGIN    OF
+    a             web       A      10.9.0.2, 10.9.0.3   service   a
+    _pg._tcp.db   web       SRV    0 0 5432 db          manual
+"""
+_CLIENTS = """\
+    CLIENT   KIND   NETWORKS   QUERIES   HITS   MISSES   FORWARDED   FAILED   REFUSED   DROPPED
+    a        own    web, db    10        7      1        2           3        4         5
+"""
+_LOOKUP = """\
+    question   a A
+    answer     NOERROR
+    from       names
+    network    web
+    of         a
+    because    it is a name of the network web
+
+    RECORDS
+    a. 5 IN A 10.9.0.2
 """
 _POOLS = """\
     POOL                                   RANGE           LEASED   SIZE         NETWORKS
@@ -118,6 +158,13 @@ _TABLES = {
     "network inspect web": _NETWORK,
     "endpoint ls": _ENDPOINTS,
     "endpoint inspect a": _ENDPOINT,
+    "ports": _PORTS,
+    "ports ls": _PORTS,
+    "ports ls --rules": _RULES,
+    "dns": _NAMES,
+    "dns ls --network web": _NAMES,
+    "dns ls --counters": _CLIENTS,
+    "dns lookup a --network web": _LOOKUP,
     "ipam ls": _POOLS,
     "ipam inspect pynet-local/10.9.0.0/24": _POOL,
     "plan": _PLAN,
@@ -171,6 +218,15 @@ def test_status_without_engine_and_before_the_first_reconcile_says_so(
     assert "daemon           ready, up 0 s, pid 7" in lines
     assert "engine           unix:///run/docker.sock nobody listens" in lines
     assert "last reconcile   not yet" in lines
+
+
+def test_status_says_for_whom_names_are_not_answered(pynet: Pynet, daemon: CannedDaemon) -> None:
+    dns = {"domain": "lab", "address": "", "clients": 1, "problems": ["a: no nf_tables", "b: gone"]}
+    daemon.reply("GET /v1/status", {**replies.STATUS, "dns": dns})
+
+    assert "names            *.lab for 1 client; a: no nf_tables; b: gone\n" in (
+        pynet("status").stdout
+    )
 
 
 @pytest.mark.parametrize("command", ["plan", "heal"])

@@ -10,19 +10,28 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from netplug.contract.kernel import Kernel
-from netplug.errors import Conflict, KernelRefused, PynetError
+from netplug.errors import Conflict, KernelRefused, PortTaken, PynetError
 from netplug.kernel.memory import MemoryKernel
+from netplug.model import Protocol
 from netplug.plan.diff import Change, Create, Delete, diff, differing_fields
 from netplug.plan.objects import (
     Address,
     Bridge,
+    DirectAnswer,
+    EngineSubnet,
     Firewall,
     Foreign,
+    HostPort,
+    Hub,
     KernelObject,
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    OpenPort,
+    PeerSubnet,
+    PortForward,
     SandboxLink,
+    SpoofGuard,
     Sysctl,
     Veth,
 )
@@ -41,16 +50,43 @@ VETH = Veth(
     mtu_bytes=1400,
     bridge=BRIDGE.name,
     is_isolated=True,
+    is_guarded=False,
 )
 FREE_VETH = replace(VETH, bridge=None, is_isolated=None)
 GATEWAY = Address(link=BRIDGE.name, address=ip_interface("10.9.0.1/24"))
 FIREWALL = Firewall(has_ipv6=False, filters_bridged=False)
 MASQUERADE = Masquerade(subnet=ip_network("10.9.0.0/24"))
 LOCAL = LocalSubnet(subnet=ip_network("10.9.0.0/24"), link=BRIDGE.name)
+PEER = PeerSubnet(subnet=ip_network("10.9.0.0/24"), link="py-other")
+HUB = Hub(address=ip_address("10.9.0.2"))
+DIRECT = DirectAnswer(address=ip_address("10.9.0.2"), link="py-other")
+ENGINES = EngineSubnet(subnet=ip_network("172.17.0.0/16"))
+OPENED = OpenPort(protocol=Protocol.TCP, address=ip_address("10.9.0.2"), port=80)
+FORWARD = PortForward(
+    protocol=Protocol.TCP,
+    address=ip_address("0.0.0.0"),
+    first=8080,
+    to_address=ip_address("10.9.0.2"),
+    to_port=80,
+)
+RUN = replace(FORWARD, address=ip_address("192.0.2.1"), first=9000, count=10, to_port=9000)
+SHIFTED = replace(FORWARD, protocol=Protocol.UDP, first=7000, count=3)
+GUARD = SpoofGuard(
+    link=VETH.name,
+    mac="02:42:0a:09:00:02",
+    addresses=frozenset({ip_address("10.9.0.2"), ip_address("fd09::2")}),
+)
+BARE_GUARD = SpoofGuard(link="pyvweb2", mac="02:43:00:00:00:02")
+SETS = (MASQUERADE, LOCAL, HUB, PEER, DIRECT, ENGINES, OPENED)
+MEMBERS = (*SETS, FORWARD, RUN, SHIFTED, GUARD, BARE_GUARD)
+HELD = HostPort(protocol=Protocol.TCP, address=ip_address("0.0.0.0"), first=47_000, count=2)
 FORWARDING = Sysctl(name="net/ipv4/ip_forward", value="1")
 
 Stranger = Callable[[str], None]
 """Makes a link of that name which is not pynet's."""
+
+Vandal = Callable[[Firewall | Masquerade], None]
+"""Takes that away behind the kernel's back: of the firewall, its rules."""
 
 
 def inside(netns: str) -> SandboxLink:
@@ -83,17 +119,17 @@ async def holds(kernel: Kernel, obj: KernelObject) -> bool:
 
 
 class KernelContract:
-    """The suite. A heir gives the fixtures `kernel`, `stranger` and `netns`."""
+    """The suite. A heir gives the fixtures `kernel`, `stranger`, `vandal` and `netns`."""
 
     async def test_look_at_what_is_not_there_finds_nothing(self, kernel: Kernel) -> None:
-        absent = [BRIDGE, VETH, GATEWAY, FIREWALL, MASQUERADE, LOCAL]
+        absent = [BRIDGE, VETH, GATEWAY, FIREWALL, *MEMBERS, HELD]
 
         assert await kernel.look(absent) == frozenset()
 
     async def test_create_in_order_makes_every_object_hold(
         self, kernel: Kernel, netns: str
     ) -> None:
-        wanted = {FORWARDING, FIREWALL, BRIDGE, GATEWAY, MASQUERADE, LOCAL, VETH, inside(netns)}
+        wanted = {FORWARDING, FIREWALL, BRIDGE, GATEWAY, VETH, inside(netns), HELD, *MEMBERS}
 
         for step in diff(wanted, await kernel.look(wanted)).steps:
             await kernel.apply(step)
@@ -183,7 +219,7 @@ class KernelContract:
 
         assert refusal.value.code == errno.ENOENT
 
-    @pytest.mark.parametrize("member", [MASQUERADE, LOCAL])
+    @pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m.key.kind)
     async def test_create_member_without_the_firewall_is_refused(
         self, kernel: Kernel, member: KernelObject
     ) -> None:
@@ -203,7 +239,7 @@ class KernelContract:
     async def test_create_repeated_for_what_is_no_link_is_harmless(
         self, kernel: Kernel, netns: str
     ) -> None:
-        rest = (FORWARDING, FIREWALL, GATEWAY, MASQUERADE, LOCAL, inside(netns))
+        rest = (FORWARDING, FIREWALL, GATEWAY, inside(netns), HELD, *MEMBERS)
         await make(kernel, BRIDGE, VETH, *rest)
         before = await kernel.inventory(rest)
 
@@ -218,10 +254,13 @@ class KernelContract:
             replace(BRIDGE, mtu_bytes=1300),
             replace(BRIDGE, policy=LinkPolicy.ROUTED_IPV4),
             replace(BRIDGE, has_ipv6=True),
+            replace(BRIDGE, routes_localnet=True),
             replace(BRIDGE, is_up=False),
             replace(VETH, is_up=False),
             replace(VETH, mtu_bytes=1300),
             replace(VETH, is_isolated=False),
+            replace(VETH, is_guarded=True),
+            replace(VETH, is_hairpin=True),
             replace(VETH, bridge="py-other"),
         ],
         ids=lambda wish: "-".join(sorted(differing_fields(wish, _made(wish)))),
@@ -235,6 +274,34 @@ class KernelContract:
         await kernel.apply(Change(wish, present, differing_fields(wish, present)))
 
         assert await holds(kernel, wish)
+
+    @pytest.mark.parametrize(
+        "wish",
+        [
+            replace(GUARD, mac="02:42:0a:09:00:09"),
+            replace(GUARD, addresses=GUARD.addresses - {ip_address("fd09::2")}),
+            replace(GUARD, addresses=GUARD.addresses | {ip_address("10.9.0.9")}),
+            replace(GUARD, addresses=frozenset()),
+        ],
+    )
+    async def test_change_of_a_guard_leaves_nothing_of_the_old_one(
+        self, kernel: Kernel, wish: SpoofGuard
+    ) -> None:
+        await make(kernel, FIREWALL, GUARD)
+
+        await kernel.apply(Change(wish, GUARD, differing_fields(wish, GUARD)))
+
+        assert await kernel.inventory([]) == {FIREWALL, wish}
+
+    async def test_guard_is_there_before_its_link_and_stays_behind_it(self, kernel: Kernel) -> None:
+        guarded = replace(VETH, is_guarded=True)
+        await make(kernel, FIREWALL, BRIDGE, GUARD, guarded)
+        assert await holds(kernel, guarded)
+
+        await kernel.apply(Delete(guarded))
+
+        await kernel.settle()
+        assert await holds(kernel, GUARD)
 
     async def test_change_of_a_missing_link_is_refused(self, kernel: Kernel) -> None:
         with pytest.raises(KernelRefused) as refusal:
@@ -293,17 +360,17 @@ class KernelContract:
         assert await holds(kernel, link)
 
     async def test_delete_of_what_is_not_there_is_harmless(self, kernel: Kernel) -> None:
-        for obj in (VETH, LOCAL, MASQUERADE, GATEWAY, BRIDGE, FIREWALL):
+        for obj in (HELD, *MEMBERS, VETH, GATEWAY, BRIDGE, FIREWALL):
             await kernel.apply(Delete(obj))
 
         assert await kernel.inventory([]) == frozenset()
 
     async def test_delete_firewall_takes_its_members_along(self, kernel: Kernel) -> None:
-        await make(kernel, FIREWALL, MASQUERADE, LOCAL)
+        await make(kernel, FIREWALL, *MEMBERS)
 
         await kernel.apply(Delete(FIREWALL))
 
-        assert await kernel.look([FIREWALL, MASQUERADE, LOCAL]) == frozenset()
+        assert await kernel.look([FIREWALL, *MEMBERS]) == frozenset()
         assert await kernel.inventory([]) == frozenset()
 
     async def test_delete_of_what_is_never_deleted_is_a_bug(
@@ -314,12 +381,12 @@ class KernelContract:
                 await kernel.apply(Delete(obj))
 
     async def test_change_of_the_firewall_keeps_its_members(self, kernel: Kernel) -> None:
-        await make(kernel, FIREWALL, MASQUERADE)
+        await make(kernel, FIREWALL, *MEMBERS)
         wish = Firewall(has_ipv6=True, filters_bridged=False)
 
         await kernel.apply(Change(wish, FIREWALL, frozenset({"has_ipv6"})))
 
-        assert await kernel.inventory([]) == {wish, MASQUERADE}
+        assert await kernel.inventory(MEMBERS) == {wish, *MEMBERS}
 
     async def test_look_at_a_strangers_link_says_foreign(
         self, kernel: Kernel, stranger: Stranger
@@ -338,12 +405,51 @@ class KernelContract:
         assert isinstance(found, Foreign)
 
     async def test_inventory_shows_what_nobody_wants_and_no_switch(self, kernel: Kernel) -> None:
-        ours = (FORWARDING, FIREWALL, BRIDGE, GATEWAY, MASQUERADE, LOCAL, VETH)
+        whole = [m for m in MEMBERS if m is not SHIFTED]  # nobody knows that its ports are a run
+        ours = (FORWARDING, FIREWALL, BRIDGE, GATEWAY, VETH, HELD, *whole)
         await make(kernel, *ours)
 
         found = await kernel.inventory([])
 
         assert {o.key for o in found} == {o.key for o in ours} - {FORWARDING.key}
+
+    @pytest.mark.parametrize("forward", [FORWARD, RUN, SHIFTED], ids=lambda f: f.key.name)
+    async def test_change_of_a_forward_leads_elsewhere(
+        self, kernel: Kernel, forward: PortForward
+    ) -> None:
+        wish = replace(forward, to_address=ip_address("10.9.0.9"))
+        await make(kernel, FIREWALL, forward)
+
+        await kernel.apply(Change(wish, forward, frozenset({"to_address"})))
+
+        assert await holds(kernel, wish)
+        assert await kernel.inventory([wish]) == {FIREWALL, wish}
+
+    async def test_delete_of_a_forward_leaves_the_others(self, kernel: Kernel) -> None:
+        await make(kernel, FIREWALL, FORWARD, RUN, SHIFTED)
+
+        await kernel.apply(Delete(SHIFTED))
+
+        assert await kernel.inventory([FORWARD, RUN]) == {FIREWALL, FORWARD, RUN}
+        assert set(await kernel.translations()) == {FORWARD.key, RUN.key}
+
+    async def test_create_host_port_that_overlaps_one_of_ours_is_taken(
+        self, kernel: Kernel
+    ) -> None:
+        await make(kernel, HELD)
+
+        with pytest.raises(PortTaken):
+            await make(kernel, replace(HELD, address=ip_address("127.0.0.1"), first=HELD.first + 1))
+
+        assert await kernel.inventory([]) == {HELD}
+
+    async def test_delete_host_port_frees_it(self, kernel: Kernel) -> None:
+        await make(kernel, HELD)
+
+        await kernel.apply(Delete(HELD))
+
+        assert not await holds(kernel, HELD)
+        await make(kernel, replace(HELD, address=ip_address("127.0.0.1")))
 
     async def test_fill_of_an_unknown_namespace_is_refused(self, kernel: Kernel) -> None:
         await make(kernel, BRIDGE, VETH)
@@ -386,6 +492,48 @@ class KernelContract:
         assert await kernel.link_towards(ip_network("10.9.0.0/25")) == BRIDGE.name
         assert await kernel.link_towards(ip_network("10.8.0.0/15")) == ""
 
+    async def test_has_changed_after_a_read_only_when_others_did_something(
+        self, kernel: Kernel, vandal: Vandal
+    ) -> None:
+        await make(kernel, FIREWALL)
+        await kernel.firewall([FIREWALL])
+        await make(kernel, MASQUERADE, BRIDGE)
+        after_our_own = kernel.has_changed()
+
+        vandal(MASQUERADE)
+
+        assert (after_our_own, kernel.has_changed()) == (False, True)
+        assert await kernel.firewall([FIREWALL, MASQUERADE]) == {FIREWALL}
+        assert kernel.has_changed()  # whoever looks first must not hide it from who mends
+        await make(kernel, MASQUERADE)
+        assert await kernel.firewall([FIREWALL, MASQUERADE]) == {FIREWALL, MASQUERADE}
+        assert not kernel.has_changed()
+
+    async def test_has_changed_without_a_firewall_says_no(self, kernel: Kernel) -> None:
+        await make(kernel, BRIDGE)
+
+        assert not kernel.has_changed()
+
+    async def test_firewall_that_somebody_cleared_has_faults_until_it_is_mended(
+        self, kernel: Kernel, vandal: Vandal
+    ) -> None:
+        wanted = {FIREWALL, MASQUERADE}
+        await make(kernel, FIREWALL, MASQUERADE, BRIDGE)
+        await kernel.firewall(wanted)
+        vandal(FIREWALL)
+
+        assert kernel.has_changed()
+        plan = diff(wanted, await kernel.firewall(wanted))
+        still_off = kernel.has_changed()
+        for step in plan.steps:
+            await kernel.apply(step)
+
+        assert [step.object for step in plan.steps] == [FIREWALL]
+        assert isinstance(plan.steps[0], Change)
+        assert still_off
+        assert await kernel.firewall(wanted) == wanted
+        assert not kernel.has_changed()
+
 
 def _made(wish: Bridge | Veth) -> Bridge | Veth:
     return BRIDGE if isinstance(wish, Bridge) else VETH
@@ -407,3 +555,7 @@ class TestMemoryKernel(KernelContract):
             kernel.foreign[link.key] = link
 
         return make_link
+
+    @pytest.fixture
+    def vandal(self, kernel: MemoryKernel) -> Vandal:
+        return kernel.lose

@@ -17,12 +17,16 @@ from netplug.model import (
     Endpoint,
     EndpointId,
     HostState,
+    Identity,
     Lease,
+    NameRecord,
     Network,
     NetworkId,
     NetworkState,
     Pool,
     PoolId,
+    Protocol,
+    RecordKind,
     Subnet,
 )
 from netplug.store.memory import Disk, MemoryStore
@@ -49,10 +53,18 @@ ENDPOINT = Endpoint(
     network_id=NETWORK.id,
     mac="02:42:0a:09:00:02",
     addresses=(ip_interface("10.9.0.2/24"),),
+    identity=Identity(aliases=("web",), ports=((Protocol.TCP, 80),)),
+    created_at=NOON,
+)
+NAME = NameRecord(
+    network_id=NETWORK.id,
+    name="db",
+    kind=RecordKind.A,
+    values=("10.9.0.7",),
     created_at=NOON,
 )
 HOST = HostState(instance="0f3a", ula=IPv6Network("fd12:3456:789a::/48"))
-ALL = (POOL, LEASE, NETWORK, ENDPOINT, HOST)
+ALL = (POOL, LEASE, NETWORK, ENDPOINT, NAME, HOST)
 
 Opener = Callable[[], Awaitable[Store]]
 

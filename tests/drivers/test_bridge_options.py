@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.bridge.options import BridgeOptions, GatewayMode, interface_name, parse, unknown_key
+from drivers.bridge.options import (
+    BridgeOptions,
+    GatewayMode,
+    Isolation,
+    parse,
+)
+from drivers.options import interface_name, unknown_key
+from netplug.contract.driver import NameMode
 from netplug.errors import InvalidOptions
 
 DOCKER = "com.docker.network.bridge."
@@ -136,9 +143,57 @@ def test_parse_of_a_prefix_leaves_room_for_dockerds_number() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "is_on"), [("on", True), ("off", False), ("true", True), ("0", False), ("", True)]
+)
+def test_parse_of_the_spoof_guard_takes_on_and_off_and_flags(text: str, is_on: bool) -> None:
+    assert parse({"spoof_guard": text}).guards_spoofing is is_on
+
+
+def test_parse_of_an_unknown_word_for_the_spoof_guard_names_both() -> None:
+    assert problems_of({"spoof_guard": "strict"}) == ("spoof_guard='strict': on or off is wanted",)
+
+
+@pytest.mark.parametrize("text", ["none", "ports"])
+def test_parse_of_an_isolation_takes_it(text: str) -> None:
+    assert parse({"isolate": text}).isolation == Isolation(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("port", ", did you mean 'ports'?"), ("containers", ""), ("", "")]
+)
+def test_parse_of_an_unknown_isolation_names_the_nearest(text: str, hint: str) -> None:
+    assert problems_of({"isolate": text}) == (
+        f"isolate={text!r}: one of none, ports is wanted{hint}",
+    )
+
+
 def test_parse_of_an_unknown_mode_names_the_modes() -> None:
     assert problems_of({"gateway_mode_ipv4": "nat-unprotected"}) == (
         "gateway_mode_ipv4='nat-unprotected': one of nat, routed, isolated is wanted",
+    )
+
+
+@pytest.mark.parametrize("text", ["overlay", "gateway", "off"])
+def test_parse_of_where_names_are_asked_for_takes_it(text: str) -> None:
+    assert parse({"dns": text}).name_mode == NameMode(text)
+
+
+def test_parse_of_another_place_for_names_says_which_there_are() -> None:
+    assert problems_of({"dns": "overlap"}) == (
+        "dns='overlap': one of overlay, gateway, off is wanted, did you mean 'overlay'?",
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "5", "86400"])
+def test_parse_of_a_ttl_takes_up_to_a_day(text: str) -> None:
+    assert parse({"dns_ttl": text}).name_ttl_s == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "5s", "86401", "0086400", "٣"])
+def test_parse_of_another_ttl_says_which_there_are(text: str) -> None:
+    assert problems_of({"dns_ttl": text}) == (
+        f"dns_ttl={text!r}: a number of seconds from 0 to 86400 is wanted",
     )
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from ipaddress import ip_interface
 
 import pytest
 
 from drivers.bridge import BridgeDriver
-from drivers.bridge.plan import bridge_name, host_link_name
-from netplug.contract.driver import Attachment, GatewaySkip
-from netplug.errors import Conflict, InvalidOptions
-from netplug.model import Endpoint, Network, NetworkId, Subnet
-from netplug.plan.objects import Address, Bridge, Firewall, Sysctl
+from drivers.bridge.plan import bridge_name
+from drivers.links import host_link_name
+from netplug.contract.driver import Attachment, GatewaySkip, NameMode, NameOptions
+from netplug.errors import Conflict, InvalidOptions, Unsupported
+from netplug.model import Endpoint, EndpointId, Network, NetworkId, Subnet
+from netplug.plan.objects import (
+    Address,
+    Bridge,
+    DirectAnswer,
+    Firewall,
+    PeerSubnet,
+    SpoofGuard,
+    Sysctl,
+    Veth,
+)
 from netplug.plan.text import objects_text
 from tests.conftest import Golden
-from tests.drivers.networks import endpoint, network, view, without_gateways
+from tests.drivers.networks import endpoint, network, view, with_ports, without_gateways
 
 DRIVER = BridgeDriver()
 V4, V6 = "10.9.0.1/24", "fd09::1/64"
@@ -46,6 +58,7 @@ NETWORKS: dict[str, Network] = {
     "masquerade-off": network(V4, V6, options={"masquerade": "false"}),
     "name-and-mtu": network(V4, options={"name": "br-web", "mtu": "1450"}),
     "icc-off": network(V4, options={"icc": "false"}),
+    "isolated-ports": network(V4, V6, options={"isolate": "ports"}),
 }
 
 ENDPOINTS: dict[str, tuple[Network, Endpoint]] = {
@@ -56,6 +69,33 @@ ENDPOINTS: dict[str, tuple[Network, Endpoint]] = {
     ),
     "endpoint-on-a-network-with-icc-off": (
         network(V4, options={"icc": "false", "mtu": "1450"}),
+        endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED),
+    ),
+    "endpoint-with-ports": (
+        network(V4, V6),
+        with_ports(endpoint(network(V4), "10.9.0.2/24", "fd09::2/64", sandbox=JOINED)),
+    ),
+    "endpoint-with-ports-and-ipv4-only": (
+        network(V4),
+        with_ports(endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED)),
+    ),
+    "endpoint-with-ports-on-a-routed-network": (
+        network(V4, options={"gateway_mode_ipv4": "routed"}),
+        with_ports(endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED)),
+    ),
+    "endpoint-on-a-network-of-isolated-ports": (
+        network(V4, options={"isolate": "ports"}),
+        endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED),
+    ),
+    "endpoint-that-is-the-hub": (
+        network(V4, options={"isolate": "ports"}),
+        replace(
+            endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED), options=(("isolate", "none"),)
+        ),
+    ),
+    "endpoint-without-an-address": (network(), endpoint(network(), sandbox=JOINED)),
+    "endpoint-with-the-spoof-guard-off": (
+        network(V4, options={"spoof_guard": "off"}),
         endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED),
     ),
     "endpoint-standalone": (
@@ -134,6 +174,89 @@ def test_plan_network_never_puts_an_address_on_the_bridge_of_an_isolated_one() -
     assert not [o for o in planned if isinstance(o, Address)]
 
 
+def test_plan_network_with_peers_lets_its_subnets_into_their_bridges() -> None:
+    one, two = network(V4, V6), network("10.10.0.1/24", number=2)
+    gone = NetworkId("f" * 64)
+
+    planned = DRIVER.plan_network(replace(one, peers=(two.id, gone)), view(one, two))
+
+    assert {o for o in planned if isinstance(o, PeerSubnet)} == {
+        PeerSubnet(subnet=subnet.pool, link=bridge_name(two)) for subnet in one.subnets
+    }
+
+
+@pytest.mark.parametrize("options", [{"icc": "false"}, {"isolate": "ports"}])
+def test_validate_of_a_network_that_isolates_refuses_peers(options: dict[str, str]) -> None:
+    with pytest.raises(InvalidOptions, match="has no peers"):
+        DRIVER.validate(replace(network(V4, options=options), peers=(NetworkId("f" * 64),)), view())
+
+
+@pytest.mark.parametrize("filters_bridged", [True, False])
+def test_plan_endpoint_gets_back_what_it_sent_where_the_kernel_translates_on_the_bridge(
+    filters_bridged: bool,
+) -> None:
+    serving = with_ports(endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED))
+
+    planned = DRIVER.plan_endpoint(serving, network(V4), view(filters_bridged=filters_bridged))
+
+    assert [o.is_hairpin for o in planned if isinstance(o, Veth)] == [filters_bridged]
+
+
+def test_plan_endpoint_in_a_shared_sandbox_names_what_each_answers_directly() -> None:
+    front, back = network(V4, V6), network("10.10.0.1/24", number=2)
+    one = endpoint(front, "10.9.0.2/24", "fd09::2/64", sandbox=JOINED)
+    two = replace(endpoint(back, "10.10.0.2/24", sandbox=JOINED), id=EndpointId("d" * 64))
+    known = view(front, back, one, two)
+
+    planned = [
+        {o for o in DRIVER.plan_endpoint(e, on, known) if isinstance(o, DirectAnswer)}
+        for e, on in ((one, front), (two, back))
+    ]
+
+    wanted = {DirectAnswer(address=a.ip, link=bridge_name(back)) for a in one.addresses}
+    wanted |= {DirectAnswer(address=a.ip, link=bridge_name(front)) for a in two.addresses}
+    assert planned == [wanted, wanted]
+
+
+def test_plan_endpoint_beside_one_of_another_driver_answers_on_its_own_bridge_alone() -> None:
+    front, lan = network(V4), replace(network("192.0.2.1/24", number=2), driver="host")
+    one = endpoint(front, "10.9.0.2/24", sandbox=JOINED)
+    two = replace(endpoint(lan, "192.0.2.5/24", sandbox=JOINED), id=EndpointId("d" * 64))
+
+    planned = DRIVER.plan_endpoint(one, front, view(front, lan, one, two))
+
+    assert not [o for o in planned if isinstance(o, DirectAnswer)]
+
+
+def test_plan_endpoint_where_the_kernel_cannot_guard_does_without() -> None:
+    joined = endpoint(network(V4), "10.9.0.2/24", sandbox=JOINED)
+
+    planned = DRIVER.plan_endpoint(joined, network(V4), view(has_spoof_guard=False))
+
+    assert not [o for o in planned if isinstance(o, SpoofGuard)]
+    assert [o.is_guarded for o in planned if isinstance(o, Veth)] == [False]
+
+
+def test_plan_endpoint_that_must_be_guarded_is_so_whatever_the_kernel_says() -> None:
+    on = network(V4, options={"spoof_guard": "on"})
+    joined = endpoint(on, "10.9.0.2/24", sandbox=JOINED)
+
+    planned = DRIVER.plan_endpoint(joined, on, view(has_spoof_guard=False))
+
+    assert [o.is_guarded for o in planned if isinstance(o, Veth)] == [True]
+    assert [o for o in planned if isinstance(o, SpoofGuard)]
+
+
+@pytest.mark.parametrize(("asked", "is_refused"), [("on", True), ("off", False), ("", True)])
+def test_validate_of_a_guard_that_the_kernel_cannot_have_says_so(
+    asked: str, is_refused: bool
+) -> None:
+    made = network(V4, options={"spoof_guard": asked})
+
+    with pytest.raises(Unsupported) if is_refused else nullcontext():
+        DRIVER.validate(made, view(has_spoof_guard=False))
+
+
 def test_names_of_links_fit_the_kernels_limit() -> None:
     on = network(V4)
 
@@ -193,6 +316,7 @@ def test_skip_gateways_is_for_isolated_families_of_internal_networks(
         (network(V4, options={"gateway_mode_ipv4": "isolated"}), "gateway_mode_ipv4=isolated"),
         (network(V4, options={"gateway_mode_ipv6": "isolated"}), "add --internal"),
         (network(V4, V6, options={"mtu": "1000"}), "IPv6 needs at least 1280 bytes"),
+        (network(V4, options={"icc": "0", "isolate": "ports"}), "contradicts icc=false"),
         (network(has_ipv4=False), "neither IPv4 nor IPv6 is enabled"),
     ],
 )
@@ -234,23 +358,58 @@ def test_validate_of_a_neighbouring_subnet_accepts_it() -> None:
     DRIVER.validate(network("10.9.1.1/24", "fd0a::1/64", number=2), view(network(V4, V6)))
 
 
-def test_validate_ignores_networks_of_other_drivers() -> None:
-    elsewhere = replace(network(V4), driver="vxlan")
+def test_validate_of_a_subnet_of_another_drivers_network_names_that() -> None:
+    elsewhere = replace(network(V4), driver="host")
 
-    DRIVER.validate(network(V4, number=2), view(elsewhere))
+    with pytest.raises(Conflict, match=r"overlaps 10\.9\.0\.0/24 of network net1"):
+        DRIVER.validate(network(V4, number=2), view(elsewhere))
+
+
+def test_validate_of_a_bridge_name_is_no_matter_of_other_drivers() -> None:
+    elsewhere = replace(network("10.10.0.1/24", options={"name": "br-web"}), driver="vxlan")
+
+    DRIVER.validate(network(V4, options={"name": "br-web"}, number=2), view(elsewhere))
 
 
 def test_validate_endpoint_accepts_dockers_own_options() -> None:
     options = (("com.docker.network.endpoint.ifname", "web0"),)
 
-    DRIVER.validate_endpoint(replace(endpoint(network(V4)), options=options), network(V4))
+    DRIVER.validate_endpoint(replace(endpoint(network(V4)), options=options), network(V4), view())
+
+
+@pytest.mark.parametrize(
+    ("of_network", "of_endpoint", "problem"),
+    [
+        ({"icc": "false"}, "none", "isolate=none: network net1 has no ICC"),
+        ({}, "ports", "isolate=ports is not that of network net1"),
+        ({"isolate": "ports"}, "port", "one of none, ports is wanted, did you mean 'ports'?"),
+    ],
+)
+def test_validate_endpoint_of_an_isolation_that_cannot_be_refuses_it(
+    of_network: dict[str, str], of_endpoint: str, problem: str
+) -> None:
+    on = network(V4, options=of_network)
+
+    with pytest.raises(InvalidOptions, match=problem.replace("?", r"\?")):
+        DRIVER.validate_endpoint(
+            replace(endpoint(on), options=(("isolate", of_endpoint),)), on, view()
+        )
+
+
+@pytest.mark.parametrize("isolation", ["none", "ports"])
+def test_validate_endpoint_on_a_network_of_isolated_ports_accepts_both(isolation: str) -> None:
+    on = network(V4, options={"isolate": "ports"})
+
+    DRIVER.validate_endpoint(replace(endpoint(on), options=(("isolate", isolation),)), on, view())
 
 
 def test_validate_endpoint_lists_every_unknown_option() -> None:
     options = (("speed", "1"), ("com.docker.network.endpoint.ifname", "a"), ("color", "red"))
 
     with pytest.raises(InvalidOptions) as refusal:
-        DRIVER.validate_endpoint(replace(endpoint(network(V4)), options=options), network(V4))
+        DRIVER.validate_endpoint(
+            replace(endpoint(network(V4)), options=options), network(V4), view()
+        )
 
     assert refusal.value.problems == ("unknown option 'speed'", "unknown option 'color'")
 
@@ -265,3 +424,19 @@ def test_plan_network_of_a_subnet_without_a_gateway_has_no_address() -> None:
 def _bridge(planned: frozenset[object]) -> Bridge:
     (found,) = (o for o in planned if isinstance(o, Bridge))
     return found
+
+
+def test_name_service_is_what_was_asked_at_the_hosts_addresses() -> None:
+    asked = network(V4, V6, options={"dns": "gateway", "dns_ttl": "60", "inhibit_ipv4": ""})
+
+    assert DRIVER.name_service(asked) == NameOptions(
+        mode=NameMode.GATEWAY, ttl_s=60, addresses=(ip_interface(V6).ip,)
+    )
+    assert DRIVER.name_service(network()) == NameOptions()
+
+
+def test_validate_of_names_at_a_gateway_that_is_not_there_says_so() -> None:
+    asked = network(V4, options={"dns": "gateway", "inhibit_ipv4": ""})
+
+    with pytest.raises(InvalidOptions, match="dns=gateway needs an address of the host"):
+        DRIVER.validate(asked, view())

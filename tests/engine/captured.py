@@ -75,6 +75,60 @@ NETWORK_29 = {
     "Labels": None,
 }
 
+CONTAINER_20_10 = {
+    "Id": WEB_CONTAINER,
+    "Created": "2026-11-23T19:32:13.303696565Z",
+    "Name": "/web",
+    "State": {"Status": "running", "Running": True},
+    "HostConfig": {
+        "NetworkMode": "front",
+        "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}], "53/udp": None},
+    },
+    "Config": {
+        "Hostname": "67a6cfd5974f",
+        "Domainname": "",
+        "ExposedPorts": {"80/tcp": {}, "9000-9001/tcp": {}, "443/tcp": {}},
+        "Labels": {
+            "com.docker.compose.project": "shop",
+            "com.docker.compose.service": "www",
+            "com.docker.compose.container-number": "1",
+            "com.docker.compose.oneoff": "False",
+        },
+    },
+    "NetworkSettings": {
+        "Bridge": "",
+        "SandboxKey": "/var/run/docker/netns/4e1c0f2a9b77",
+        "Networks": {
+            "front": {
+                "IPAMConfig": None,
+                "Links": None,
+                "Aliases": ["shop", "*.shop", "67a6cfd5974f"],
+                "NetworkID": WEB_NETWORK,
+                "EndpointID": WEB_ENDPOINT,
+                "IPAddress": "172.18.0.2",
+            },
+            "back": {"Aliases": None, "NetworkID": "", "EndpointID": ""},
+        },
+    },
+}
+# API 1.44 adds DNSNames, and 1.45 takes the short id out of Aliases.
+_FRONT_29 = {
+    **CONTAINER_20_10["NetworkSettings"]["Networks"]["front"],  # type: ignore[index]
+    "Aliases": ["shop", "*.shop"],
+    "DNSNames": ["web", "shop", "*.shop", "67a6cfd5974f"],
+    "Links": ["db2:db", "cache"],
+    "GwPriority": 0,
+}
+CONTAINER_29 = {**CONTAINER_20_10, "NetworkSettings": {"Networks": {"front": _FRONT_29}}}
+# What a container without anything says.
+CONTAINER_BARE = {
+    "Id": WEB_CONTAINER,
+    "Name": "/web",
+    "HostConfig": {"PortBindings": None},
+    "Config": {"Hostname": "h", "Labels": None},
+    "NetworkSettings": {"Networks": {"front": None}},
+}
+
 RENAMED_20_10 = {
     "status": "rename",
     "id": WEB_CONTAINER,

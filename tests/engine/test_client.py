@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import ssl
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from netplug.contract.engine import Engine, EngineEndpoint, EngineInfo, EngineNetwork
+from netplug.contract.engine import (
+    Engine,
+    EngineContainer,
+    EngineEndpoint,
+    EngineInfo,
+    EngineNetwork,
+)
 from netplug.engine.client import EngineClient
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
+from netplug.model import EndpointId, Protocol
 from tests.engine.captured import (
     CONNECTED,
+    CONTAINER_20_10,
+    CONTAINER_29,
+    CONTAINER_BARE,
     ENGINE_ID,
     INFO_20_10,
     INFO_29,
@@ -113,6 +124,94 @@ async def test_networks_passes_over_one_that_goes_meanwhile(
     assert await client.networks("pynet") == ()
 
 
+@pytest.mark.parametrize(
+    ("inspected", "aliases", "links"),
+    [
+        (CONTAINER_20_10, ("shop", "*.shop", "67a6cfd5974f"), {}),
+        (
+            CONTAINER_29,
+            ("shop", "*.shop", "web", "67a6cfd5974f"),
+            {WEB_ENDPOINT: ("db", "cache")},
+        ),
+    ],
+)
+async def test_container_is_what_the_engine_calls_it(
+    dockerd: Dockerd,
+    client: EngineClient,
+    inspected: dict[str, object],
+    aliases: tuple[str, ...],
+    links: dict[EndpointId, tuple[str, ...]],
+) -> None:
+    dockerd.replies[f"/containers/{WEB_CONTAINER}/json"] = reply(encoded(inspected))
+
+    assert await client.container(WEB_CONTAINER) == EngineContainer(
+        id=WEB_CONTAINER,
+        name="web",
+        hostname="67a6cfd5974f",
+        labels={
+            "com.docker.compose.project": "shop",
+            "com.docker.compose.service": "www",
+            "com.docker.compose.container-number": "1",
+            "com.docker.compose.oneoff": "False",
+        },
+        aliases={WEB_ENDPOINT: aliases},
+        links=links,
+        ports=((Protocol.TCP, 80), (Protocol.TCP, 443), (Protocol.UDP, 53)),
+    )
+
+
+async def test_container_without_anything_is_its_name(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    dockerd.replies[f"/containers/{WEB_CONTAINER}/json"] = reply(encoded(CONTAINER_BARE))
+
+    assert await client.container(WEB_CONTAINER) == EngineContainer(
+        id=WEB_CONTAINER, name="web", hostname="h", labels={}, aliases={}
+    )
+
+
+async def test_container_that_is_gone_is_none(client: EngineClient) -> None:
+    assert await client.container(WEB_CONTAINER) is None
+
+
+BRIDGES = [
+    {"IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}, "Options": {}},
+    {"IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}, {"Subnet": "fd18::/64"}]}, "Options": None},
+    {
+        "IPAM": {"Config": [{"Subnet": "172.19.0.0/16"}, {"Subnet": "fd19::/64"}]},
+        "Options": {"com.docker.network.bridge.gateway_mode_ipv6": "routed"},
+    },
+    {
+        "IPAM": {"Config": [{"Subnet": "172.20.0.0/16"}]},
+        "Options": {"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"},
+    },
+    {"IPAM": {"Config": None}},
+]
+
+
+async def test_closed_subnets_are_those_of_bridges_that_nobody_routes_to(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    dockerd.replies["/networks"] = reply(encoded(BRIDGES))
+
+    subnets = await client.closed_subnets()
+
+    wanted = ("172.17.0.0/16", "172.18.0.0/16", "fd18::/64", "172.19.0.0/16")
+    assert subnets == {ip_network(text) for text in wanted}
+    assert dockerd.requests[-1] == '/v1.41/networks?filters={"driver":+["bridge"]}'
+
+
+async def test_closed_subnets_that_are_none_make_no_sense(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    dockerd.replies["/networks"] = reply(
+        encoded([{"IPAM": {"Config": [{"Subnet": "everywhere"}]}}])
+    )
+
+    with pytest.raises(EngineUnreachable, match="makes no sense"):
+        await client.closed_subnets()
+
+
 async def test_network_that_is_not_there_is_none(client: EngineClient) -> None:
     assert await client.network("../info") is None
 
@@ -143,6 +242,13 @@ async def test_events_come_whole_however_they_are_cut(
     assert first.attributes["name"] == "web2"
     assert (second.kind, second.action, second.id) == ("network", "connect", WEB_NETWORK)
     assert second.attributes["type"] == "pynet"
+
+
+async def test_events_resume_by_the_engines_clock(dockerd: Dockerd, client: EngineClient) -> None:
+    async with client.events(since_ns=1_795_462_334_036_243_292):
+        pass
+
+    assert "&since=1795462334.036243292" in dockerd.requests[-1]
 
 
 async def test_events_negotiate_anew_with_every_stream(

@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 import pytest
 
 from netplug.contract.engine import (
     Engine,
     EngineAway,
+    EngineContainer,
     EngineEndpoint,
     EngineEvent,
     EngineInfo,
@@ -22,7 +24,7 @@ from netplug.contract.engine import (
 from netplug.engine.client import EngineClient
 from netplug.engine.watch import Watcher
 from netplug.errors import EngineUnreachable
-from netplug.model import EndpointId, NetworkId
+from netplug.model import EndpointId, IPNetwork, NetworkId
 from tests.engine.captured import (
     CONNECTED,
     NETWORK_20_10,
@@ -71,8 +73,15 @@ class MemoryEngine:
     """An engine in memory: one queue of events, and a count of what it was asked."""
 
     known: dict[str, EngineNetwork] = field(default_factory=dict)
+    closed: frozenset[IPNetwork] = frozenset()
     away: int = 0
     asked: list[str] = field(default_factory=list)
+    containers: dict[str, EngineContainer] = field(default_factory=dict)
+    inspected: list[str] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    gate: asyncio.Event | None = None
+    resumed_from: list[int] = field(default_factory=list)
     queue: asyncio.Queue[EngineEvent | None] = field(default_factory=asyncio.Queue)
 
     async def info(self) -> EngineInfo:
@@ -83,12 +92,30 @@ class MemoryEngine:
         self.asked.append("networks")
         return tuple(n for n in self.known.values() if n.driver == driver)
 
+    async def subnets(self) -> frozenset[IPNetwork]:
+        return self.closed
+
+    async def closed_subnets(self) -> frozenset[IPNetwork]:
+        self.asked.append("closed")
+        return self.closed
+
     async def network(self, network_id: str) -> EngineNetwork | None:
         self.asked.append(network_id)
         return self.known.get(network_id)
 
+    async def container(self, container_id: str) -> EngineContainer | None:
+        self.inspected.append(container_id)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        self.at_once -= 1
+        return self.containers.get(container_id)
+
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+    async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        self.resumed_from.append(since_ns)
         if self.away:
             self.away -= 1
             raise EngineUnreachable("unix:///x", "nobody there")
@@ -153,7 +180,7 @@ async def test_updates_after_a_burst_look_once_at_what_it_touched() -> None:
         second = await snapshot(updates)
 
     assert second.networks == engine.known
-    assert engine.asked == ["info", "networks", "front"]
+    assert engine.asked == ["info", "networks", "closed", "front"]
     assert naps.lengths_s == [0.1]
 
 
@@ -191,7 +218,7 @@ async def test_updates_after_a_rename_look_at_the_networks_of_the_container() ->
         engine.queue.put_nowait(renamed)
         await snapshot(updates)
 
-    assert engine.asked == ["info", "networks", "front"]
+    assert engine.asked == ["info", "networks", "closed", "front"]
 
 
 async def test_updates_ignore_other_drivers_and_other_events() -> None:
@@ -207,8 +234,24 @@ async def test_updates_ignore_other_drivers_and_other_events() -> None:
         engine.queue.put_nowait(event("connect", "front"))
         await snapshot(updates)
 
-    assert engine.asked == ["info", "networks", "front"]
+    assert engine.asked == ["info", "networks", "closed", "front"]
     assert naps.lengths_s == [0.1]
+
+
+@pytest.mark.parametrize("action", ["create", "destroy", "remove"])
+async def test_updates_follow_the_subnets_of_the_engines_own_bridges(action: str) -> None:
+    engine = engine_with([network("front")])
+    engine.closed = frozenset({ip_network("172.17.0.0/16")})
+
+    async with aclosing(watch(engine)) as updates:
+        first = await snapshot(updates)
+        engine.closed = frozenset({ip_network("172.18.0.0/16")})
+        engine.queue.put_nowait(event(action, "lan", driver="bridge"))
+        second = await snapshot(updates)
+
+    assert first.closed_subnets == {ip_network("172.17.0.0/16")}
+    assert second.closed_subnets == engine.closed
+    assert engine.asked == ["info", "networks", "closed", "closed"]
 
 
 async def test_updates_list_everything_again_when_the_listing_is_old() -> None:
@@ -221,7 +264,7 @@ async def test_updates_list_everything_again_when_the_listing_is_old() -> None:
         second = await snapshot(updates)
 
     assert second.networks == engine.known
-    assert engine.asked == ["info", "networks"] * 2
+    assert engine.asked == ["info", "networks", "closed"] * 2
 
 
 async def test_updates_without_an_engine_back_off_and_say_so_once(
@@ -302,7 +345,7 @@ async def test_updates_over_a_socket_follow_a_rename(
         for update in (first, second)
     ]
     assert names == [["web", "stray"], ["web2"]]
-    assert dockerd.asked("/networks") == 1
+    assert dockerd.asked("/networks") == 2  # ours, and the engine's own
 
 
 async def test_updates_over_a_socket_survive_a_restart_of_the_engine(
@@ -346,3 +389,127 @@ async def test_updates_over_a_socket_survive_garbage_among_events(
         await snapshot(updates)
 
     assert isinstance(away, EngineAway)
+
+
+def container(name: str, *endpoints: str, **more: str) -> EngineContainer:
+    return EngineContainer(
+        id=f"id-{more.pop('key', name)}",
+        name=name,
+        labels=more,
+        aliases={EndpointId(e): (f"alias-of-{name}",) for e in endpoints},
+    )
+
+
+async def until(
+    updates: AsyncGenerator[EngineUpdate, None], holds: Callable[[EngineSnapshot], bool]
+) -> EngineSnapshot:
+    """Return the first snapshot of which `holds` is true."""
+    while not holds(found := await snapshot(updates)):
+        pass
+    return found
+
+
+async def test_updates_tell_the_containers_after_the_listing() -> None:
+    engine = engine_with([network("front", "web"), network("back", "web")])
+    engine.containers = {"id-web": container("web", "front-web", "back-web")}
+
+    async with aclosing(watch(engine)) as updates:
+        first = await snapshot(updates)
+        second = await snapshot(updates)
+
+    assert (first.containers, second.containers) == ({}, engine.containers)
+    assert engine.inspected == ["id-web"]
+
+
+async def test_updates_after_a_hundred_starts_inspect_each_once_and_few_at_a_time() -> None:
+    names = [f"web{number}" for number in range(100)]
+    engine = engine_with([network("front", *names)])
+    engine.containers = {f"id-{name}": container(name, f"front-{name}") for name in names}
+
+    async with aclosing(watch(engine)) as updates:
+        await until(updates, lambda seen: len(seen.containers) == len(names))
+
+    assert sorted(engine.inspected) == sorted(engine.containers)
+    assert engine.most_at_once == 8
+
+
+async def test_updates_while_one_inspection_hangs_tell_the_others() -> None:
+    engine = engine_with([network("front", "stuck")])
+    engine.gate = asyncio.Event()
+
+    async with aclosing(watch(engine)) as updates:
+        await snapshot(updates)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        engine.gate = None
+        engine.known["front"] = network("front", "stuck", "web")
+        engine.containers = {"id-web": container("web", "front-web")}
+        engine.queue.put_nowait(event("connect", "front"))
+        seen = await until(updates, lambda seen: "id-web" in seen.containers)
+
+    assert set(seen.containers) == {"id-web"}
+
+
+@pytest.mark.parametrize("action", ["start", "rename", "update"])
+async def test_updates_inspect_again_what_an_event_touched(action: str) -> None:
+    engine = engine_with([network("front", "web", "db")])
+    engine.containers = {c: container(c[3:], f"front-{c[3:]}") for c in ("id-web", "id-db")}
+
+    async with aclosing(watch(engine)) as updates:
+        await until(updates, lambda seen: len(seen.containers) == 2)
+        engine.containers["id-web"] = container("web", "front-web", service="shop")
+        engine.queue.put_nowait(
+            EngineEvent(kind="container", action=action, id="id-web", attributes={})
+        )
+        await until(updates, lambda seen: bool(seen.containers["id-web"].labels))
+
+    assert engine.inspected.count("id-web") == 2
+    assert engine.inspected.count("id-db") == 1
+
+
+async def test_updates_inspect_again_what_has_another_endpoint_than_before() -> None:
+    engine = engine_with([network("front", "web")])
+    engine.containers = {"id-web": container("web", "front-web")}
+
+    async with aclosing(watch(engine)) as updates:
+        await until(updates, lambda seen: bool(seen.containers))
+        engine.known["back"] = network("back", "web")
+        engine.containers = {"id-web": container("web", "front-web", "back-web")}
+        engine.queue.put_nowait(event("create", "back"))
+        await until(updates, lambda seen: "back-web" in seen.containers["id-web"].aliases)
+
+    assert engine.inspected == ["id-web"] * 2
+
+
+async def test_updates_forget_the_container_that_left() -> None:
+    engine = engine_with([network("front", "web")])
+    engine.containers = {"id-web": container("web", "front-web")}
+
+    async with aclosing(watch(engine)) as updates:
+        await until(updates, lambda seen: bool(seen.containers))
+        engine.known["front"] = network("front")
+        engine.queue.put_nowait(event("disconnect", "front"))
+        last = await snapshot(updates)
+
+    assert last.containers == {}
+
+
+async def test_updates_after_an_outage_resume_and_keep_what_was_inspected() -> None:
+    engine = engine_with([network("front", "web")])
+    engine.containers = {"id-web": container("web", "front-web")}
+    connected = EngineEvent(
+        kind="network", action="connect", id="front", attributes={"type": "pynet"}, time_ns=17
+    )
+
+    async with aclosing(watch(engine)) as updates:
+        await until(updates, lambda seen: bool(seen.containers))
+        engine.queue.put_nowait(connected)
+        await snapshot(updates)
+        engine.queue.put_nowait(None)
+        while not isinstance(await anext(updates), EngineAway):
+            pass
+        again = await snapshot(updates)
+
+    assert engine.resumed_from == [0, 17]
+    assert again.containers == engine.containers
+    assert engine.inspected == ["id-web"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
 
@@ -192,3 +193,50 @@ def test_request_before_open_and_after_close_is_refused() -> None:
 
     with pytest.raises(NetlinkError, match="not open"):
         closed.link("lo")
+
+
+@pytest.mark.parametrize(
+    ("link", "data"),
+    [
+        (rtnl.Link(kind="macvlan", mode="private"), {"IFLA_MACVLAN_MODE": "private"}),
+        (rtnl.Link(kind="macvlan", mode="bridge"), {"IFLA_MACVLAN_MODE": "bridge"}),
+        (rtnl.Link(kind="macvlan", mode="vepa"), {"IFLA_MACVLAN_MODE": "vepa"}),
+        (rtnl.Link(kind="macvlan", mode="passthru"), {"IFLA_MACVLAN_MODE": "passthru"}),
+        (
+            rtnl.Link(kind="ipvlan", mode="l2", flag="bridge"),
+            {"IFLA_IPVLAN_MODE": 0},
+        ),
+        (
+            rtnl.Link(kind="ipvlan", mode="l3", flag="private"),
+            {"IFLA_IPVLAN_MODE": 1},
+        ),
+        (
+            rtnl.Link(kind="ipvlan", mode="l3s", flag="vepa"),
+            {"IFLA_IPVLAN_MODE": 2},
+        ),
+        (rtnl.Link(kind="vlan", vlan_id=10), {"IFLA_VLAN_ID": 10}),
+    ],
+    ids=lambda value: f"{value.kind}-{value.mode}" if isinstance(value, rtnl.Link) else "",
+)
+def test_link_on_another_is_to_pyroute2_what_it_is_to_us(
+    link: rtnl.Link, data: dict[str, object]
+) -> None:
+    wish = replace(link, name="sub0", parent=7)
+
+    body = rtnl.encode_link(wish)
+    theirs = as_pyroute2_reads(ifinfmsg, body)
+
+    info = theirs.get_attr("IFLA_LINKINFO")
+    assert (theirs.get_attr("IFLA_IFNAME"), theirs.get_attr("IFLA_LINK")) == ("sub0", 7)
+    assert info.get_attr("IFLA_INFO_KIND") == link.kind
+    read = dict(info.get_attr("IFLA_INFO_DATA")["attrs"])
+    assert {name: read[name] for name in data} == data  # it knows no flags of ipvlan
+    assert rtnl.decode_link(body) == replace(wish, is_up=False)
+
+
+def test_mode_that_nobody_knows_reads_as_its_number() -> None:
+    body = rtnl.encode_link(rtnl.Link(kind="macvlan", mode="bridge"))
+
+    unknown = rtnl.decode_link(body.replace(b"\x04\0\0\0", b"\x20\0\0\0"))
+
+    assert unknown.mode == "32"

@@ -56,6 +56,16 @@ def test_rules_pass_bridged_packets_before_anything_is_dropped() -> None:
     assert not any("physdev" in r for r in chains(IPV4, filters_bridged=False)["mangle"])
 
 
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_rules_keep_endpoints_apart_before_published_ports_let_them_through(family: Family) -> None:
+    rules = chains(family, filters_bridged=False)["mangle"]
+    (apart,) = (n for n, rule in enumerate(rules) if f"! --match-set {family.hub_set} dst" in rule)
+    passing = next(n for n, rule in enumerate(rules) if "DNAT" in rule and "RETURN" in rule)
+
+    assert rules[apart].endswith("-j DROP")
+    assert apart < passing
+
+
 def test_install_text_has_a_jump_only_where_it_is_missing() -> None:
     text = install_text(IPV4, filters_bridged=False, missing_jumps={"filter": 3})
 
@@ -88,6 +98,44 @@ def test_parse_saved_of_what_was_installed_finds_all_of_it(family: Family) -> No
     assert saved.chains == {chain for _, chain in HOOKS.values()}
     rules = chains(family, filters_bridged=True)
     assert saved.rules == tuple(f"-A {HOOKS[t][1]} {rule}" for t in rules for rule in rules[t])
+
+
+def test_install_text_where_jumps_are_astray_takes_them_away_first() -> None:
+    text = install_text(
+        IPV4, filters_bridged=False, missing_jumps={"filter": 2}, spare_jumps={"filter": 2}
+    )
+
+    jumps = [line for line in text.splitlines() if line[:2] in {"-D", "-I"}]
+    assert jumps == [
+        "-D FORWARD -j PYNET-FORWARD",
+        "-D FORWARD -j PYNET-FORWARD",
+        "-I FORWARD 2 -j PYNET-FORWARD",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hook", "is_astray"),
+    [
+        (["DOCKER-USER", "PYNET-FORWARD", "OTHERS"], False),
+        (["PYNET-FORWARD", "OTHERS", "DOCKER-USER"], True),
+        (["DOCKER-USER", "PYNET-FORWARD", "PYNET-FORWARD"], True),
+        (["DOCKER-USER", "OTHERS"], True),
+    ],
+)
+def test_parse_saved_tells_jumps_that_are_astray(hook: list[str], is_astray: bool) -> None:
+    rules = "".join(f"-A FORWARD -j {chain}\n" for chain in hook)
+
+    saved = parse_saved(f"*filter\n:PYNET-FORWARD - [0:0]\n{rules}COMMIT\n")
+
+    assert ("filter" in saved.astray) == is_astray
+    others = [chain for chain in hook if chain != "PYNET-FORWARD"]
+    assert saved.positions == {"filter": others.index("DOCKER-USER") + 2}
+
+
+def test_parse_saved_leaves_a_users_own_jump_to_us_alone() -> None:
+    saved = parse_saved("*filter\n-A FORWARD -i eth9 -j PYNET-FORWARD\n")
+
+    assert saved.jumps == {}
 
 
 def test_parse_saved_of_nothing_finds_nothing() -> None:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
+from netplug.model import Protocol, StaticRoute
 from netplug.plan.diff import Change, Create, Delete, Step, diff
 from netplug.plan.objects import (
     Address,
@@ -16,7 +17,12 @@ from netplug.plan.objects import (
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    Route,
+    RoutedPair,
+    SandboxFilter,
     SandboxLink,
+    SpoofGuard,
+    Sublink,
     Sysctl,
     Veth,
 )
@@ -47,8 +53,15 @@ OBJECTS: frozenset[KernelObject] = frozenset(
             mtu_bytes=1500,
             bridge="py-web",
             is_isolated=False,
+            is_guarded=True,
             is_lent=True,
         ),
+        SpoofGuard(
+            link="pyv1",
+            mac="02:42:0a:09:00:02",
+            addresses=frozenset({ip_address("fd09::2"), ip_address("10.9.0.2")}),
+        ),
+        SpoofGuard(link="pyv2", mac="02:42:0a:09:00:03"),
         SandboxLink(
             host_link="pyv2",
             peer="pyp2",
@@ -58,6 +71,27 @@ OBJECTS: frozenset[KernelObject] = frozenset(
             addresses=(ip_interface("10.9.0.3/24"), ip_interface("fd09::3/64")),
             gateways=(ip_address("10.9.0.1"),),
         ),
+        SandboxLink(
+            host_link="eth0",
+            peer="pyp3",
+            netns="/run/netns/b",
+            name="eth0",
+            routes=(
+                StaticRoute(destination=ip_network("169.254.80.1/32")),
+                StaticRoute(
+                    destination=ip_network("10.9.0.0/25"), next_hop=ip_address("169.254.80.1")
+                ),
+            ),
+            sublink=Sublink(name="pyp3", kind="ipvlan", parent="eth0", mode="l3", flag="private"),
+        ),
+        SandboxFilter(
+            link="pyp3",
+            netns="/run/netns/b",
+            ports=frozenset({(Protocol.UDP, 53, 53), (Protocol.TCP, 8000, 8009)}),
+        ),
+        SandboxFilter(link="pyp4", netns="/run/netns/c", guards=True, ports=frozenset()),
+        Route(destination=ip_network("10.9.0.4/32"), link="pyv4"),
+        RoutedPair(source=ip_network("10.9.0.0/24"), destination=ip_network("10.8.0.0/24")),
     }
 )
 SEEN: frozenset[KernelObject] = frozenset(

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    ip_network,
+)
 
 from hypothesis import strategies as st
 
 from netplug.kernel.memory import SWITCHES, MemoryKernel
-from netplug.model import IPInterface
+from netplug.model import IPAddress, IPInterface
 from netplug.plan.diff import Step, diff
 from netplug.plan.objects import (
     Address,
@@ -24,7 +31,12 @@ from netplug.plan.objects import (
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    ProxyNeighbour,
+    Route,
+    RoutedVeth,
     SandboxLink,
+    Shim,
+    SpoofGuard,
     Sysctl,
     Veth,
 )
@@ -34,6 +46,8 @@ STRANGERS = frozenset(
 )
 NAMESPACES = ("/run/netns/0", "/run/netns/1")
 
+_PARENT = "eth0"
+_FORWARDING = f"net/ipv4/conf/{_PARENT}/forwarding"
 _MTUS = st.sampled_from([1300, 1500])
 _POLICIES = st.sampled_from([LinkPolicy.NONE, LinkPolicy.NO_EGRESS, LinkPolicy.ROUTED_IPV4])
 
@@ -47,6 +61,8 @@ def objects(draw: st.DrawFn) -> frozenset[KernelObject]:
         found.add(Firewall(has_ipv6=True, filters_bridged=draw(st.booleans())))
     for number, bridge in enumerate(bridges):
         found |= draw(_addressing(number, bridge))
+    if draw(st.booleans()):
+        found |= draw(_on_uplinks())
     for number in range(4):
         if bridges and draw(st.booleans()):
             found |= draw(_attached(number, draw(st.sampled_from(bridges))))
@@ -91,10 +107,15 @@ def _attached(draw: st.DrawFn, number: int, bridge: Bridge) -> set[KernelObject]
         mtu_bytes=draw(_MTUS),
         bridge=bridge.name,
         is_isolated=draw(st.booleans()),
+        is_guarded=draw(st.booleans()),
         is_lent=number >= len(NAMESPACES),
     )
+    outside: set[KernelObject] = {veth}
+    if veth.is_guarded:
+        own = frozenset({IPv4Address(f"10.0.0.1{draw(st.integers(0, 1))}")})
+        outside.add(SpoofGuard(link=veth.name, mac=str(veth.peer_mac), addresses=own))
     if veth.is_lent:
-        return {veth}
+        return outside
     inside = SandboxLink(
         host_link=veth.name,
         peer=f"pyp{number}",
@@ -104,7 +125,42 @@ def _attached(draw: st.DrawFn, number: int, bridge: Bridge) -> set[KernelObject]
         addresses=(IPv4Interface(f"10.0.0.1{number}/24"),),
         gateways=(IPv4Address("10.0.0.1"),),
     )
-    return {veth, inside}
+    return {inside, *outside}
+
+
+@st.composite
+def _on_uplinks(draw: st.DrawFn) -> set[KernelObject]:
+    """Endpoints on a link of the host, and its own way to them."""
+    found: set[KernelObject] = {Sysctl(name=_FORWARDING, value="1", is_borrowed=True)}
+    for number in range(3):
+        if draw(st.booleans()):
+            found |= draw(_routed(number))
+    if draw(st.booleans()):
+        shim = Shim(name="pyh0", parent=_PARENT, has_ipv6=draw(st.booleans()))
+        found |= {shim, Route(destination=IPv4Network("10.8.0.9/32"), link=shim.name)}
+    return found
+
+
+@st.composite
+def _routed(draw: st.DrawFn, number: int) -> set[KernelObject]:
+    veth = RoutedVeth(
+        name=f"pyvr{number}",
+        peer=f"pypr{number}",
+        mac="02:50:00:00:00:01",
+        mtu_bytes=draw(_MTUS),
+        policy=LinkPolicy.ROUTED_LINK | draw(st.sampled_from([LinkPolicy.NONE, LinkPolicy.STRICT])),
+        has_ipv6=draw(st.booleans()),
+    )
+    found: set[KernelObject] = {veth}
+    addresses: list[IPAddress] = [IPv4Address(f"10.7.0.{number}")]
+    if veth.has_ipv6:
+        addresses.append(IPv6Address(f"fd07::{number}"))
+    for address in addresses:
+        if draw(st.booleans()):
+            found.add(Route(destination=ip_network(address), link=veth.name))
+        if draw(st.booleans()):
+            found.add(ProxyNeighbour(address=address, link=_PARENT))
+    return found
 
 
 async def kernel_with(present: Collection[KernelObject]) -> MemoryKernel:

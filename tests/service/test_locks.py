@@ -176,3 +176,15 @@ async def test_gate_after_a_failure_inside_is_free_again() -> None:
 
         assert after.is_in
         await after.leave()
+
+
+async def test_hold_all_takes_several_in_one_order() -> None:
+    locks = Locks()
+    first, second = (Visitor(locks.hold_all(names)) for names in (["b", "a"], ["a", "b", "a"]))
+    await turns(9)
+    assert (first.is_in, second.is_in) == (True, False)
+
+    await first.leave()
+    await turns(9)
+    assert second.is_in
+    await second.leave()

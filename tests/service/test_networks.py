@@ -13,7 +13,10 @@ from netplug.errors import Conflict, InvalidOptions, KernelRefused, NotFound, St
 from netplug.kernel.memory import fail_at
 from netplug.model import HostFacts, NetworkId, NetworkState
 from netplug.plan.diff import Create
-from netplug.plan.objects import Address, Bridge, Foreign, Veth
+from netplug.plan.objects import Address, Bridge, Foreign, Key, Veth
+from netplug.plan.order import is_of_firewall
+from netplug.plan.resolverlink import RESOLVER_LINK, plan_resolver_link
+from netplug.settings import HOST_RESOLVER
 from tests.service.world import (
     World,
     joined,
@@ -173,6 +176,42 @@ async def test_create_that_cannot_be_recorded_leaves_nothing(world: World, commi
     assert world.state.view.networks == {}
 
 
+SHARED = plan_resolver_link([HOST_RESOLVER])
+
+
+async def test_first_network_brings_the_rules_all_share_and_the_last_takes_them_along(
+    world: World,
+) -> None:
+    networks = replace(world.networks, shared=SHARED)
+    other = network(2, "10.10.0.1/24")
+
+    def shared() -> set[Key]:
+        return {o.key for o in SHARED} & {o.key for o in world.kernel.objects}
+
+    await networks.create(DUAL)
+    with_one = shared()
+    await networks.create(other)
+    await networks.delete(DUAL.id)
+    with_other = shared()
+    await networks.delete(other.id)
+
+    assert with_one == with_other == {o.key for o in SHARED}
+    assert shared() == {o.key for o in SHARED if not is_of_firewall(o)}
+
+
+async def test_network_is_made_where_what_all_share_is_refused(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    networks = replace(world.networks, shared=SHARED)
+    stranger = Foreign(key=Key("link", RESOLVER_LINK), description="a bridge link")
+    world.kernel.foreign[stranger.key] = stranger
+
+    made = await networks.create(DUAL)
+
+    assert made.state is NetworkState.READY
+    assert "not made yet" in caplog.text
+
+
 async def test_create_again_after_the_store_was_away_for_good_builds_it(world: World) -> None:
     world.store.before_commit = refuse_commits(1, 2)
     with pytest.raises(StoreUnavailable):
@@ -254,7 +293,7 @@ async def test_delete_goes_on_past_each_refusal_and_reconcile_ends_it(world: Wor
         await world.networks.delete(DUAL.id)
 
         assert world.state.view.networks == {}
-        assert not [o for o in world.built if isinstance(o, Veth)] or number == 0
+        assert not [o for o in world.built if isinstance(o, Veth)] or number == 2
         world.kernel.before_step = nothing_happens
         await world.reconciler.run()
         assert world.built == frozenset()

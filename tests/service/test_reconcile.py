@@ -5,28 +5,44 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
-from netplug.kernel.memory import fail_at
-from netplug.model import HostFacts, Network, NetworkState
+from netplug.kernel.memory import MemoryKernel, fail_at
+from netplug.model import HostFacts, IPNetwork, Network, NetworkState
 from netplug.plan.diff import Change, Create, Delete
 from netplug.plan.objects import (
     Address,
     Bridge,
+    EngineSubnet,
     Firewall,
     Foreign,
     KernelObject,
+    Key,
     LocalSubnet,
     Masquerade,
+    SetMember,
     Sysctl,
     Veth,
 )
+from netplug.plan.order import is_of_firewall
+from netplug.plan.resolverlink import plan_resolver_link
 from netplug.plan.text import step_text
-from tests.service.world import World, endpoint, joined, messages, network, nothing_happens
+from netplug.settings import HOST_RESOLVER
+from tests.service.world import (
+    World,
+    endpoint,
+    joined,
+    messages,
+    network,
+    nothing_happens,
+    start,
+)
 
 WEB = network(1, "10.1.0.1/24", "fd01::1/64")
 BRIDGE = Bridge(name="py-100000000000")
+ENGINES, ENGINES6 = ip_network("172.17.0.0/16"), ip_network("fd17::/64")
 
 
 @pytest.fixture
@@ -69,6 +85,7 @@ async def test_run_mends_what_somebody_changed(world: World, web: Network) -> No
 
     assert [step_text(step) for step in report.steps] == [
         "change sysctl net/ipv6/conf/all/forwarding: value 0 -> 1",
+        "change sysctl net/ipv6/conf/default/forwarding: value 0 -> 1",
         "change bridge py-100000000000: mtu_bytes 1300 -> 1500",
     ]
     assert world.kernel.objects == before
@@ -301,3 +318,212 @@ async def test_run_with_a_network_that_cannot_be_planned_mends_the_others_and_de
         "network 200000000000 cannot be planned: "
         "invalid options: driver='vxlan': one of bridge is wanted",
     )
+
+
+# The packet filter alone
+
+
+async def test_mend_firewall_where_nobody_touched_anything_reads_nothing(
+    world: World, web: Network
+) -> None:
+    await world.reconciler.run()
+    await world.kernel.apply(Delete(masquerade(world)))  # unseen: nobody but us did it
+
+    assert await world.reconciler.mend_firewall() is None
+
+
+async def test_mend_firewall_puts_rules_and_members_back_as_one_event(
+    world: World, web: Network
+) -> None:
+    before, told = world.kernel.objects, len(messages(world))
+    firewall = next(o for o in before if isinstance(o, Firewall))
+    world.kernel.lose(firewall, *(o for o in before if isinstance(o, SetMember)))
+
+    report = await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert report.problems == ()
+    assert world.kernel.objects == before
+    assert messages(world)[told:] == [
+        "somebody else changed rules; put back: the rules, entries of sets: 4"
+    ]
+    again = await world.reconciler.mend_firewall()  # what was put back is looked at once more
+    assert again is not None
+    assert again.steps == ()
+    assert await world.reconciler.mend_firewall() is None
+
+
+async def test_mend_firewall_when_others_changed_their_rules_tells_nothing(
+    world: World, web: Network
+) -> None:
+    told = messages(world)
+    world.kernel.touch()
+
+    report = await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert report.steps == ()
+    assert messages(world) == told
+
+
+async def test_mend_firewall_leaves_links_to_the_whole_run(world: World, web: Network) -> None:
+    await world.kernel.apply(Delete(BRIDGE))
+    world.kernel.touch()
+
+    report = await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert report.steps == ()
+    assert (await world.reconciler.run()).steps
+
+
+async def test_mend_firewall_goes_on_past_a_refusal_and_warns_once(
+    world: World, web: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.kernel.lose(*(o for o in world.kernel.objects if isinstance(o, SetMember)))
+    world.kernel.before_step = fail_at(0)
+
+    with caplog.at_level(logging.WARNING):
+        report = await world.reconciler.mend_firewall()
+        world.kernel.before_step = fail_at(0)
+        world.kernel.touch()
+        await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert len(report.steps) == 3
+    assert len([r for r in caplog.records if r.message == "cannot be mended"]) == 1
+
+
+async def test_mend_firewall_after_the_last_network_takes_the_rules_away_without_an_event(
+    world: World, web: Network
+) -> None:
+    await world.networks.delete(web.id)
+    told = messages(world)
+    world.kernel.touch()
+
+    report = await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert report.steps == ()
+    assert messages(world) == told
+    assert not any(isinstance(o, Firewall) for o in world.kernel.objects)
+
+
+async def test_subnets_of_the_engine_are_kept_apart_without_an_event(
+    world: World, web: Network
+) -> None:
+    told = messages(world)
+    world.state.learn_engine_subnets(frozenset({ENGINES, ENGINES6}))
+
+    await world.reconciler.mend_firewall()
+
+    assert engine_subnets(world) == {ENGINES, ENGINES6}
+    assert messages(world) == told
+    assert await world.reconciler.mend_firewall() is None
+
+
+async def test_subnets_that_the_engine_gave_up_are_no_longer_kept_apart(
+    world: World, web: Network
+) -> None:
+    world.state.learn_engine_subnets(frozenset({ENGINES, ENGINES6}))
+    await world.reconciler.mend_firewall()
+
+    world.state.learn_engine_subnets(frozenset({ENGINES6}))
+    await world.reconciler.mend_firewall()
+
+    assert engine_subnets(world) == {ENGINES6}
+
+
+async def test_subnets_of_the_engine_wait_for_the_first_network(world: World) -> None:
+    world.state.learn_engine_subnets(frozenset({ENGINES}))
+    await world.reconciler.run()
+    before = engine_subnets(world)
+
+    await world.networks.create(WEB)
+    await world.reconciler.mend_firewall()
+    during = engine_subnets(world)
+    await world.networks.delete(WEB.id)
+    await world.reconciler.run()
+
+    assert (before, during, engine_subnets(world)) == (set(), {ENGINES}, set())
+
+
+async def test_subnets_of_the_engine_on_a_host_without_ipv6_are_those_of_ipv4() -> None:
+    kernel = MemoryKernel(facts=HostFacts(has_ipv6=False))
+    world = await start(kernel=kernel)
+    await world.networks.create(network(1))
+    world.state.learn_engine_subnets(frozenset({ENGINES, ENGINES6}))
+
+    report = await world.reconciler.run()
+
+    assert report.problems == ()
+    assert engine_subnets(world) == {ENGINES}
+
+
+async def test_subnets_of_the_engine_stay_while_a_new_daemon_does_not_know_them_yet(
+    world: World, web: Network
+) -> None:
+    world.state.learn_engine_subnets(frozenset({ENGINES}))
+    await world.reconciler.run()
+
+    restarted = await world.restarted()
+    before = engine_subnets(restarted)
+    restarted.state.learn_engine_subnets(frozenset())
+    await restarted.reconciler.run()
+
+    assert (before, engine_subnets(restarted)) == ({ENGINES}, set())
+
+
+async def test_verify_after_somebody_cleared_rules_names_them(world: World, web: Network) -> None:
+    world.kernel.lose(next(o for o in world.kernel.objects if isinstance(o, Firewall)))
+
+    verdict = await world.reconciler.verify()
+
+    assert verdict.differences == ("firewall PYNET is off: the rules",)
+
+
+def masquerade(world: World) -> Masquerade:
+    return next(o for o in world.kernel.objects if isinstance(o, Masquerade))
+
+
+def engine_subnets(world: World) -> set[IPNetwork]:
+    return {o.subnet for o in world.kernel.objects if isinstance(o, EngineSubnet)}
+
+
+async def test_link_for_the_host_is_there_from_start_to_end_without_a_network(
+    world: World,
+) -> None:
+    networks = replace(world.networks, shared=plan_resolver_link([HOST_RESOLVER]))
+    reconciler = replace(world.reconciler, networks=networks)
+    link = {o.key for o in networks.shared if not is_of_firewall(o)}
+
+    def built() -> set[Key]:
+        return {o.key for o in world.built}
+
+    await reconciler.recover()
+    assert built() == link
+    assert (await reconciler.verify()).differences == ()
+
+    (bridge,) = (o for o in networks.shared if isinstance(o, Bridge))
+    await world.kernel.apply(Delete(bridge))
+    await reconciler.run()
+    assert built() == link
+
+    await networks.delete((await networks.create(WEB)).id)
+    await reconciler.run()
+    assert built() == link
+
+    await reconciler.tidy()
+    assert not built()
+
+
+async def test_link_for_the_host_outlives_the_daemon_while_there_is_a_network(
+    world: World,
+) -> None:
+    networks = replace(world.networks, shared=plan_resolver_link([HOST_RESOLVER]))
+    reconciler = replace(world.reconciler, networks=networks)
+    await networks.create(WEB)
+
+    await reconciler.tidy()
+
+    assert {o.key for o in networks.shared} <= {o.key for o in world.built}

@@ -12,7 +12,9 @@ from itertools import count
 
 from drivers.bridge import BridgeDriver
 from ipam.plugin import PoolIpam
+from netplug.contract.driver import NetworkDriver
 from netplug.contract.engine import (
+    EngineContainer,
     EngineEndpoint,
     EngineEvent,
     EngineInfo,
@@ -37,13 +39,18 @@ from netplug.service.endpoints import Endpoints, mac_for
 from netplug.service.identities import Identities
 from netplug.service.journal import Journal
 from netplug.service.locks import Gate, Locks
+from netplug.service.name_records import NameRecords
+from netplug.service.names import NameDirectory
 from netplug.service.networks import Networks
+from netplug.service.ports import Ports
 from netplug.service.reconcile import Reconciler
 from netplug.service.standalone import Standalone
 from netplug.service.state import State
 from netplug.store.memory import Disk, MemoryStore
+from tests.service.names import MemoryNames
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+BRIDGES: Mapping[str, NetworkDriver] = {"bridge": BridgeDriver()}
 NETNS = "/run/netns/a"
 DOCKERS_SANDBOX = "/var/run/docker/netns/4e1c0f2a9b77"
 
@@ -87,6 +94,7 @@ class CannedEngine:
 
     listed: Mapping[NetworkId, EngineNetwork] = field(default_factory=dict)
     others: frozenset[IPNetwork] = frozenset()
+    containers: dict[str, EngineContainer] = field(default_factory=dict)
     is_away: bool = False
     asked: int = 0
 
@@ -96,7 +104,13 @@ class CannedEngine:
     def snapshot(self, now: datetime, engine_id: str = "engine-1") -> EngineSnapshot:
         """What the watcher would tell now."""
         info = EngineInfo(id=engine_id, version="29.0.3", api_version="1.52")
-        return EngineSnapshot(info=info, networks=dict(self.listed), listed_at=now)
+        return EngineSnapshot(
+            info=info,
+            networks=dict(self.listed),
+            listed_at=now,
+            closed_subnets=self.others,
+            containers=dict(self.containers),
+        )
 
     async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
         self.asked += 1
@@ -107,11 +121,17 @@ class CannedEngine:
     async def subnets(self) -> frozenset[IPNetwork]:
         return self.others
 
+    async def closed_subnets(self) -> frozenset[IPNetwork]:
+        return self.others
+
     async def network(self, network_id: str) -> EngineNetwork | None:
         return self.listed.get(NetworkId(network_id))
 
+    async def container(self, container_id: str) -> EngineContainer | None:
+        return self.containers.get(container_id)
+
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+    async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         raise EngineUnreachable("unix:///run/docker.sock", "it tells nothing")
         yield
 
@@ -129,8 +149,12 @@ class World:
     state: State
     networks: Networks
     endpoints: Endpoints
+    ports: Ports
     addresses: Addresses
     standalone: Standalone
+    dns: MemoryNames
+    names: NameDirectory
+    records: NameRecords
     reconciler: Reconciler
     identities: Identities
 
@@ -152,7 +176,8 @@ class World:
         """Start again over the same kernel and disk, as after a crash, and recover."""
         self.let(nothing_happens)
         await self.store.close()
-        world = await start(kernel=self.kernel, disk=self.disk, clock=self.clock)
+        drivers = self.networks.drivers
+        world = await start(kernel=self.kernel, disk=self.disk, clock=self.clock, drivers=drivers)
         await world.reconciler.recover()
         return world
 
@@ -162,6 +187,7 @@ async def start(
     kernel: MemoryKernel | None = None,
     disk: Disk | None = None,
     clock: SetClock | None = None,
+    drivers: Mapping[str, NetworkDriver] = BRIDGES,
 ) -> World:
     kernel = kernel or MemoryKernel(namespaces=[NETNS])
     disk = disk or Disk()
@@ -171,13 +197,13 @@ async def start(
     journal, locks, engine = Journal(clock), Locks(), CannedEngine()
     networks = Networks(
         state=state,
-        drivers={"bridge": BridgeDriver()},
+        drivers=drivers,
         kernel=kernel,
         journal=journal,
         locks=locks,
         gate=Gate(),
     )
-    endpoints = Endpoints(networks=networks)
+    endpoints, dns = Endpoints(networks=networks), MemoryNames()
     addresses = Addresses(state=state, ipam=PoolIpam(), kernel=kernel, clock=clock, locks=locks)
     return World(
         kernel=kernel,
@@ -189,8 +215,12 @@ async def start(
         state=state,
         networks=networks,
         endpoints=endpoints,
+        ports=Ports(endpoints=endpoints),
         addresses=addresses,
         standalone=Standalone(networks=networks, endpoints=endpoints, addresses=addresses),
+        dns=dns,
+        names=NameDirectory(networks=networks, names=dns),
+        records=NameRecords(networks=networks, clock=clock, domain="pynet"),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
         identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
     )
