@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from drivers.bridge import BridgeDriver
+from drivers.host import HostDriver
 from ipam.plugin import PoolIpam
 from netplug.api.admin_wire import Services
 from netplug.api.app import Methods
@@ -35,7 +36,7 @@ from netplug.service.state import State
 from netplug.settings import Settings
 from netplug.store.sqlite import SqliteStore
 
-DRIVERS = {driver.name: driver for driver in (BridgeDriver(),)}
+DRIVERS = {driver.name: driver for driver in (BridgeDriver(), HostDriver())}
 STATE_FILE = "pynet.db"
 
 

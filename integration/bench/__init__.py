@@ -1,7 +1,8 @@
 """Pynet against Docker's own bridge driver, in one dockerd: `python -m integration.bench`.
 
 `python -m integration.bench ports` measures published ports, `python -m integration.bench dns` the
-embedded DNS; those modules tell how.
+embedded DNS, `python -m integration.bench macvlan` starts on the host's own network; those modules
+tell how.
 
 The two take turns, operation by operation, so that what else the machine does meets both. A figure
 is the median over the runs; a goal is a ratio of two medians of the same run. For the eyes of a

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from integration.bench import daemon
+from integration.bench import daemon, macvlan
 from integration.bench.api import Api
 from integration.bench.dns import report as dns_report
 from integration.bench.dns import run as dns_run
@@ -70,6 +70,11 @@ def _parse() -> argparse.Namespace:
         title="to be measured instead of networks", metavar="SUBJECT", prog=PROGRAM
     )
     _add_common(subjects.add_parser("ports", help="published ports"), _ports, needs=ports_run.NEEDS)
+    _add_common(
+        subjects.add_parser("macvlan", help="starts on the host's own network"),
+        _macvlan,
+        needs=macvlan.NEEDS,
+    )
     _add_dns(subjects.add_parser("dns", help="the embedded DNS"))
     return parser.parse_args()
 
@@ -113,6 +118,11 @@ def _networks(lab: Lab, arguments: argparse.Namespace) -> Report:
 def _ports(lab: Lab, arguments: argparse.Namespace) -> Report:
     result = ports_run.measure(lab, arguments.runs, _tell)
     return ports_report.as_text(result), ports_report.as_json(result)
+
+
+def _macvlan(lab: Lab, arguments: argparse.Namespace) -> Report:
+    result = macvlan.measure(lab, arguments.runs, _tell)
+    return macvlan.as_text(result), macvlan.as_json(result)
 
 
 def _dns(lab: Lab, arguments: argparse.Namespace) -> Report:

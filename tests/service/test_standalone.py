@@ -13,6 +13,7 @@ from netplug.model import LeaseKind, Network, Origin
 from netplug.plan.diff import Delete, Plan
 from netplug.plan.objects import SandboxLink, Veth
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
+from tests.service.uplinks import GATEWAY, on_uplinks
 from tests.service.world import (
     NETNS,
     World,
@@ -168,6 +169,26 @@ async def test_attach_survives_a_restart(world: World) -> None:
     assert after.state.view.endpoints == {attached.id: attached}
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        AttachWish(network="web", netns=NETNS, name="DB"),
+        AttachWish(network="web", netns=NETNS, name="a", aliases=("ok", "db")),
+    ],
+)
+async def test_attach_under_a_name_that_is_recorded_is_a_conflict(
+    world: World, wish: AttachWish
+) -> None:
+    await made(world)
+    await world.records.add("web", "db", ["10.0.0.9"])
+    kept = world.kept
+
+    with pytest.raises(Conflict, match="is recorded on network web; 'pynet dns rm db --network"):
+        await world.standalone.attach(wish)
+
+    assert world.kept == kept
+
+
 async def test_attach_twice_to_one_namespace_numbers_the_interfaces(world: World) -> None:
     await made(world)
     await made(world, DUAL)
@@ -320,3 +341,54 @@ async def test_attach_of_two_at_once_to_one_namespace_names_two_interfaces(world
     )
 
     assert {e.interface for e in attached} == {"eth0", "eth1"}
+
+
+async def test_create_spares_auxiliary_addresses_even_the_first(world: World) -> None:
+    subnet = SubnetWish(pool=ip_network("10.9.0.0/29"), aux=(("router", ip_address("10.9.0.1")),))
+    web = await made(world, NetworkWish(name="web", subnets=(subnet,)))
+
+    attached = await world.standalone.attach(AttachWish(network="web", netns=NETNS))
+
+    (kept,) = web.subnets
+    assert (kept.aux, str(kept.gateway)) == ((("router", ip_address("10.9.0.1")),), "10.9.0.2/29")
+    assert [str(a) for a in attached.addresses] == ["10.9.0.3/29"]
+
+
+# On a link of the host's
+
+
+async def test_create_where_no_gateway_is_needed_leases_none_unless_it_is_given() -> None:
+    world = await on_uplinks()
+    none = await made(world, NetworkWish(name="none", driver="host", has_ipv6=True))
+    subnet = SubnetWish(pool=ip_network("10.9.0.0/24"), gateway=ip_address("10.9.0.254"))
+    given = await made(world, NetworkWish(name="given", driver="host", subnets=(subnet,)))
+
+    assert [s.gateway for s in none.subnets] == [None, None]
+    assert all(not world.state.view.leases_of(pool_id) for pool_id in none.pool_ids)
+    assert [str(s.gateway) for s in given.subnets] == ["10.9.0.254/24"]
+
+
+async def test_attach_fills_the_sandbox_as_the_driver_says() -> None:
+    world = await on_uplinks()
+    await made(world, NetworkWish(name="lan", driver="host"))
+
+    attached = await world.standalone.attach(AttachWish(network="lan", netns=NETNS, name="a"))
+
+    (inside,) = (o for o in world.built if isinstance(o, SandboxLink))
+    assert (inside.mac, inside.gateways) == (attached.mac, (GATEWAY,))
+    assert [str(route.destination) for route in inside.routes] == [f"{GATEWAY}/32"]
+    assert not (await world.reconciler.verify()).differences
+
+
+async def test_attach_where_endpoints_have_the_parents_mac_gives_none() -> None:
+    world = await on_uplinks()
+    options = (("mac", "none"),)
+    await made(world, NetworkWish(name="lan", driver="host", options=options))
+
+    with pytest.raises(InvalidOptions):
+        await world.standalone.attach(
+            AttachWish(network="lan", netns=NETNS, mac="02:00:00:00:00:09")
+        )
+    attached = await world.standalone.attach(AttachWish(network="lan", netns=NETNS))
+
+    assert attached.mac == ""
