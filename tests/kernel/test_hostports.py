@@ -23,6 +23,8 @@ from netplug.plan.objects import HostPort
 
 LOOPBACK = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 TARGET = ip_address("192.0.2.7")
+_FREE = range(25_000, 32_000, 10)  # below what net.ipv4.ip_local_port_range begins with
+_WORKERS = 16
 TIME_WAIT, LISTEN, BOUND = (Holder(state=state, inode=0) for state in (6, 10, 13))
 
 
@@ -75,11 +77,26 @@ async def ports(relay: FakeRelay, neighbours: Neighbours) -> AsyncIterator[HostP
 
 
 @pytest.fixture
-def free() -> int:
-    """Return the first of ten ports that are free."""
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        return min(sock.getsockname()[1], 65_000)
+def free(worker_id: str) -> int:
+    """Return the first of ten ports that are free.
+
+    They are none that the kernel hands out by itself, and none that a test beside this one gets.
+    """
+    worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    first = _FREE.start + worker % _WORKERS * _FREE.step
+    return next(n for n in range(first, _FREE.stop, _WORKERS * _FREE.step) if _are_free(n))
+
+
+def _are_free(first: int) -> bool:
+    """Return whether ten ports are nobody's, on any address."""
+    for number in range(first, first + _FREE.step):
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            try:
+                sock.bind(("::", number))
+            except OSError:
+                return False
+    return True
 
 
 @pytest.fixture
