@@ -82,6 +82,7 @@ class Reconciler:
     last: Report | None = None
     _known_problems: frozenset[str] = field(default=frozenset())
     _apart: frozenset[IPNetwork] = field(default=frozenset())
+    _was_filtering: bool = False
     _taken: frozenset[str] = field(default=frozenset())
     _desires: Desires = field(init=False)
     _calm: tuple[Desired, frozenset[KernelObject | Foreign]] | None = None
@@ -123,18 +124,19 @@ class Reconciler:
         """Mend the packet filter if somebody touched it, in one step; None if nobody did.
 
         It is read back only if a glance says that something moved, which on a host of Docker's it
-        does whenever a container starts; nothing else is. What outlived the last network goes too,
-        which is nobody else's change.
+        does whenever a container starts, or that the last network is gone; nothing else is. What
+        outlived that goes too, which is nobody else's change.
 
         Raises:
             KernelRefused: the rules cannot be read.
         """
         apart = self._kept_apart()
-        is_new = apart != self._apart
-        if not is_new and not self.networks.kernel.has_changed():
+        is_new, is_over = apart != self._apart, self._was_filtering and not self._is_filtering()
+        self._was_filtering |= self._is_filtering()
+        if not (is_new or is_over or self.networks.kernel.has_changed()):
             return None
         report = await self._mend(Scope.FIREWALL)
-        self._apart = apart
+        self._apart, self._was_filtering = apart, self._is_filtering()
         steps = [s for s in report.steps if not (is_new and isinstance(s.object, EngineSubnet))]
         if not self._is_filtering():
             steps = []

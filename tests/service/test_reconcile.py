@@ -409,6 +409,19 @@ async def test_mend_firewall_after_the_last_network_takes_the_rules_away_without
     assert not any(isinstance(o, Firewall) for o in world.kernel.objects)
 
 
+async def test_what_an_earlier_run_kept_apart_goes_with_the_last_network(
+    world: World, web: Network
+) -> None:
+    await world.kernel.apply(Create(EngineSubnet(subnet=ENGINES)))
+    assert await world.reconciler.mend_firewall() is None  # the engine has told nothing yet
+
+    world.state.learn_engine_subnets(frozenset({ENGINES}))
+    await world.networks.delete(web.id)
+    await world.reconciler.mend_firewall()
+
+    assert engine_subnets(world) == set()
+
+
 async def test_subnets_of_the_engine_are_kept_apart_without_an_event(
     world: World, web: Network
 ) -> None:
