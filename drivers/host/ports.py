@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from netplug.model import Endpoint, Protocol
 from netplug.plan.objects import RoutedPort
 
 
 def routed_ports(endpoint: Endpoint) -> Iterator[RoutedPort]:
-    """Yield the published ports of an endpoint at its addresses.
+    """Yield the published ports of an endpoint at its addresses, as runs that do not overlap.
 
     As in Docker's gateway mode `routed`, not those that were asked for on one host address.
     """
-    for mapping in endpoint.ports:
-        asked = mapping.asked
-        families = {ip.version for ip in mapping.host_ips if ip.is_unspecified}
-        for address in endpoint.addresses:
-            if address.version in families:
+    for address in endpoint.addresses:
+        for protocol in Protocol:
+            for first, last in _merged(_published(endpoint, address.version, protocol)):
                 yield RoutedPort(
-                    protocol=asked.protocol,
-                    address=address.ip,
-                    first=asked.container_port,
-                    count=asked.count,
+                    protocol=protocol, address=address.ip, first=first, count=last - first + 1
                 )
 
 
@@ -31,3 +26,26 @@ def open_ports(endpoint: Endpoint) -> frozenset[tuple[Protocol, int, int]]:
     return frozenset(
         (port.protocol, port.first, port.first + port.count - 1) for port in routed_ports(endpoint)
     )
+
+
+def _published(endpoint: Endpoint, version: int, protocol: Protocol) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last port of each mapping of a protocol and family."""
+    for mapping in endpoint.ports:
+        is_open = any(ip.is_unspecified and ip.version == version for ip in mapping.host_ips)
+        if is_open and mapping.asked.protocol is protocol:
+            first = mapping.asked.container_port
+            yield first, first + mapping.asked.count - 1
+
+
+def _merged(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield runs that touch or overlap as one: the kernel keeps no two of a set that do."""
+    last_run: tuple[int, int] | None = None
+    for first, last in sorted(runs):
+        if last_run and first <= last_run[1] + 1:
+            last_run = last_run[0], max(last_run[1], last)
+            continue
+        if last_run:
+            yield last_run
+        last_run = first, last
+    if last_run:
+        yield last_run

@@ -146,6 +146,11 @@ class Macvlan(_Sublinks):
             )
         if mode is MacvlanMode.PASSTHRU and not options.has_icc:
             yield "icc=false contradicts macvlan_mode=passthru, which has a single endpoint"
+        if mode is MacvlanMode.PASSTHRU and not options.parent:
+            yield (
+                "macvlan_mode=passthru takes its parent from the host, which would be cut off by "
+                "its uplink: name a link with parent="
+            )
         if options.has_host_access and options.macvlan_in_effect is not MacvlanMode.BRIDGE:
             yield (
                 "host_access=on needs macvlan_mode=bridge with ICC: in other modes the kernel "

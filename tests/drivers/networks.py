@@ -77,20 +77,21 @@ def with_ports(given: Endpoint) -> Endpoint:
     return replace(
         given,
         ports=(
-            _published(80, 8080, everywhere),
-            _published(53, 5353, loopback, Protocol.UDP),
-            _published(9000, 9000, everywhere[:1], count=2),
+            published(80, 8080, everywhere),
+            published(53, 5353, loopback, Protocol.UDP),
+            published(9000, 9000, everywhere[:1], count=2),
         ),
     )
 
 
-def _published(
+def published(
     port: int,
     host_port: int,
     host_ips: tuple[IPAddress, ...],
     protocol: Protocol = Protocol.TCP,
     count: int = 1,
 ) -> PortMapping:
+    """The mapping that a user's wish became: `count` ports from `port` on."""
     asked = PortRequest(
         protocol=protocol,
         container_port=port,

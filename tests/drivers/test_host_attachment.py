@@ -74,7 +74,9 @@ def test_attachment_routed_of_a_single_address_has_no_rest_of_a_subnet() -> None
     assert attached.prefix == "lan"
 
 
-@pytest.mark.parametrize("options", [MACVLAN, IPVLAN, {**MACVLAN, "macvlan_mode": "passthru"}])
+@pytest.mark.parametrize(
+    "options", [MACVLAN, IPVLAN, {**MACVLAN, "macvlan_mode": "passthru", "parent": "eth0"}]
+)
 def test_attachment_on_the_parents_network_has_the_gateway_that_was_given(
     options: dict[str, str],
 ) -> None:
@@ -122,7 +124,7 @@ def test_skip_gateways_of_bad_options_refuses_them() -> None:
     [
         ({}, True),
         (MACVLAN, True),
-        ({**MACVLAN, "macvlan_mode": "passthru"}, False),
+        ({**MACVLAN, "macvlan_mode": "passthru", "parent": "eth0"}, False),
         (IPVLAN, False),
         (L3, False),
     ],

@@ -28,6 +28,7 @@ from tests.drivers.networks import (
     endpoint,
     host_network,
     on_host,
+    published,
     with_ports,
 )
 
@@ -138,7 +139,7 @@ ENDPOINTS: dict[str, tuple[Network, Endpoint]] = {
         ),
         (
             "macvlan-endpoint-passthru",
-            host_network(V4, options={**MACVLAN, "macvlan_mode": "passthru"}),
+            host_network(V4, options={**MACVLAN, "macvlan_mode": "passthru", "parent": "eth0"}),
             replace(endpoint(host_network(V4), E4, sandbox=JOINED), mac=""),
         ),
         (
@@ -305,6 +306,30 @@ def test_plan_endpoint_of_a_run_of_ports_opens_it_in_the_sandbox() -> None:
     assert [o.ports for o in planned if isinstance(o, SandboxFilter)] == [
         frozenset({(Protocol.TCP, 80, 80), (Protocol.TCP, 9000, 9001)})
     ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "opened"),
+    [
+        ([(80, 1), (80, 1)], [(80, 1)]),
+        ([(85, 1), (80, 11)], [(80, 11)]),
+        ([(80, 11), (88, 8)], [(80, 16)]),
+        ([(82, 2), (80, 2)], [(80, 4)]),
+        ([(80, 2), (83, 1)], [(80, 2), (83, 1)]),
+    ],
+)
+def test_plan_ports_of_runs_that_overlap_are_one_run(
+    runs: list[tuple[int, int]], opened: list[tuple[int, int]]
+) -> None:
+    on = host_network(V4, options={"ports": "published"})
+    everywhere = (ip_address("0.0.0.0"),)
+    ports = tuple(published(first, 8000, everywhere, count=count) for first, count in runs)
+    serving = replace(endpoint(on, E4, sandbox=JOINED), ports=ports)
+
+    planned = DRIVER.plan_ports(serving, on)
+
+    found = sorted((o.first, o.count) for o in planned if isinstance(o, RoutedPort))
+    assert found == opened
 
 
 @pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "passthru"])

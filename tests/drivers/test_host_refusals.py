@@ -20,7 +20,7 @@ from tests.drivers.networks import NOON, endpoint, host_network, network, on_hos
 DRIVER = HostDriver()
 V4, V6, OTHER = "192.0.2.1/24", "2001:db8::1/64", "198.51.100.1/24"
 MACVLAN, IPVLAN = {"mode": "macvlan"}, {"mode": "ipvlan"}
-PASSTHRU = {**MACVLAN, "macvlan_mode": "passthru"}
+PASSTHRU = {**MACVLAN, "macvlan_mode": "passthru", "parent": "eth0"}
 
 
 def asked(options: dict[str, str], **fields: bool) -> Network:
@@ -138,6 +138,11 @@ def test_validate_of_a_subnet_of_another_network_names_it(driver: str) -> None:
         (
             asked({**PASSTHRU, "icc": "false"}),
             "icc=false contradicts macvlan_mode=passthru, which has a single endpoint",
+        ),
+        (
+            asked({**MACVLAN, "macvlan_mode": "passthru"}),
+            "macvlan_mode=passthru takes its parent from the host, which would be cut off by its "
+            "uplink: name a link with parent=",
         ),
         (
             asked({**IPVLAN, "ipvlan_flag": "vepa", "icc": "false"}),
