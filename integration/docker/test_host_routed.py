@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,6 +26,7 @@ from integration.lab import Lab, Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.sandboxes import IN_VAIN_S
 from integration.lab.talk import NOBODY, misheard, tcp, udp
+from integration.lab.underlay import BRIDGE
 from integration.lab.wire import global_addresses, tapped
 
 Words = tuple[str, ...]
@@ -236,6 +238,27 @@ def test_lan_hears_of_the_leased_addresses_only(world: World, underlay: Underlay
     assert global_addresses(seen.claimed) - own == leased
     assert {mac for macs in seen.claimed.values() for mac in macs} == {_mac(world)}
     assert global_addresses(seen.sources) - own == leased
+
+
+def test_neighbours_that_knew_an_address_elsewhere_are_told(
+    world: World, underlay: Underlay
+) -> None:
+    on_lan(world, "blue")
+    one = unused(44)
+    for address in one:
+        elsewhere = ["lladdr", "02:00:00:00:00:99", "dev", BRIDGE, "nud", "stale"]
+        underlay.run(["ip", "neighbour", "replace", address, *elsewhere])
+
+    world.box("one", "blue", "--ip", one[0], "--ip6", one[1])
+
+    assert {_neighbour(underlay, address) for address in one} == {_mac(world)}
+    assert reached_from_lan(underlay, one) == {*one}
+
+
+def _neighbour(underlay: Underlay, address: str) -> str:
+    """Return the MAC at which the LAN knows an address."""
+    shown = underlay.run(["ip", "-json", "neighbour", "show", address]).stdout
+    return next((str(known["lladdr"]) for known in json.loads(shown)), "")
 
 
 def test_address_of_a_removed_container_is_nobodys(world: World, underlay: Underlay) -> None:

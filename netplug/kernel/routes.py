@@ -22,6 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from netplug.errors import Conflict
 from netplug.kernel import rtnl
+from netplug.kernel.announce import announce
 from netplug.kernel.linkops import index_of, name_of, needed_index, refused
 from netplug.kernel.nlattr import U32, attribute, attributes
 from netplug.model import IPAddress, IPNetwork
@@ -140,7 +141,9 @@ class Routes:
         return proxy if self._proxy(proxy) else None
 
     def add_proxy(self, proxy: ProxyNeighbour) -> None:
-        """Answer for an address; one that is answered for stays as it is, whoever added it.
+        """Answer for an address, and announce it: it may have been elsewhere until now.
+
+        One that is answered for already stays as it is, whoever added it.
 
         Raises:
             KernelRefused: there is no such link.
@@ -155,6 +158,7 @@ class Routes:
             self._rtnl.ask(_RTM_NEWNEIGH, flags, message)
         except NetlinkError as error:
             raise refused(f"add {proxy.key}", error) from error
+        announce(proxy.address, proxy.link)
 
     def remove_proxy(self, proxy: ProxyNeighbour) -> None:
         """Answer no more for an address; that of somebody else is left as it is."""
