@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from netplug import labels
@@ -177,3 +178,15 @@ def address(text: str) -> IPAddress:
         return ip_address(text)
     except ValueError:
         raise ValueError("an address of the host is wanted") from None
+
+
+COMMON: Mapping[str, tuple[str, str, Reader]] = MappingProxyType(
+    {
+        "mtu": (labels.DRIVER_MTU, "mtu_bytes", mtu),
+        "icc": (ENABLE_ICC, "has_icc", flag),
+        "spoof_guard": ("", "guards_spoofing", switch),
+        "dns_ttl": ("", "name_ttl_s", ttl),
+        "iface_prefix": (labels.CONTAINER_IFACE_PREFIX, "iface_prefix", interface_prefix),
+    }
+)
+"""The options that every network has, whatever its driver."""

@@ -11,22 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drivers.options import (
-    ENABLE_ICC,
+    COMMON,
     Keys,
     Reader,
     address,
     flag,
     interface_name,
-    interface_prefix,
-    mtu,
     one_of,
     read,
     read_endpoint,
     spellings,
-    switch,
-    ttl,
 )
-from netplug import labels
 from netplug.contract.driver import NameMode
 from netplug.model import IPAddress
 
@@ -110,9 +105,8 @@ _isolation = one_of(Isolation)
 
 _BRIDGE = "com.docker.network.bridge."
 _READERS: dict[str, tuple[str, str, Reader]] = {
+    **COMMON,
     "name": (_BRIDGE + "name", "name", interface_name),
-    "mtu": (labels.DRIVER_MTU, "mtu_bytes", mtu),
-    "icc": (ENABLE_ICC, "has_icc", flag),
     "masquerade": (_BRIDGE + "enable_ip_masquerade", "masquerades", flag),
     "gateway_mode_ipv4": (_BRIDGE + "gateway_mode_ipv4", "gateway_mode_ipv4", _mode),
     "gateway_mode_ipv6": (_BRIDGE + "gateway_mode_ipv6", "gateway_mode_ipv6", _mode),
@@ -120,9 +114,6 @@ _READERS: dict[str, tuple[str, str, Reader]] = {
     "host_binding_ipv4": (_BRIDGE + "host_binding_ipv4", "host_binding", address),
     "isolate": ("", "isolation", _isolation),
     "dns": ("", "name_mode", one_of(NameMode)),
-    "dns_ttl": ("", "name_ttl_s", ttl),
-    "spoof_guard": ("", "guards_spoofing", switch),
-    "iface_prefix": (labels.CONTAINER_IFACE_PREFIX, "iface_prefix", interface_prefix),
 }
 _NAME_KEYS = frozenset({"name", _BRIDGE + "name"})
 _KEYS = spellings(_READERS)

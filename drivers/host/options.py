@@ -11,21 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drivers.options import (
-    ENABLE_ICC,
+    COMMON,
     Keys,
     Reader,
     flag,
     gather,
     interface_name,
-    interface_prefix,
-    mtu,
     one_of,
     read_endpoint,
     spellings,
     switch,
-    ttl,
 )
-from netplug import labels
 from netplug.contract.driver import NameMode
 from netplug.errors import InvalidOptions
 
@@ -147,20 +143,16 @@ _served = one_of((NameMode.OVERLAY, NameMode.OFF))
 
 
 _READERS: dict[str, tuple[str, str, Reader]] = {
+    **COMMON,
     "mode": ("", "mode", one_of(Mode)),
     "parent": ("", "parent", interface_name),
-    "mtu": (labels.DRIVER_MTU, "mtu_bytes", mtu),
-    "icc": (ENABLE_ICC, "has_icc", flag),
-    "spoof_guard": ("", "guards_spoofing", switch),
     "ports": ("", "ports", one_of(PortPolicy)),
     "masquerade": ("", "masquerades", flag),
     "host_access": ("", "has_host_access", switch),
     "macvlan_mode": ("", "macvlan_mode", one_of(MacvlanMode)),
     "ipvlan_mode": ("", "ipvlan_mode", one_of(IpvlanMode)),
     "ipvlan_flag": ("", "ipvlan_flag", one_of(IpvlanFlag)),
-    "iface_prefix": (labels.CONTAINER_IFACE_PREFIX, "iface_prefix", interface_prefix),
     "dns": ("", "name_mode", _name_mode),
-    "dns_ttl": ("", "name_ttl_s", ttl),
 }
 _KEYS = spellings(_READERS)
 _ENDPOINT_KEYS: Keys = {}
