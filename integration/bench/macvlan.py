@@ -28,7 +28,7 @@ from integration.bench.measure import (
     values,
 )
 from integration.bench.operations import DOCKER, IMAGE, PAUSE_S, Contestant, Side
-from integration.bench.report import shown, sum_up, table
+from integration.bench.report import shown, sum_up, table, with_verdicts
 from integration.lab import Daemon, Engine, Host, Lab
 
 NEEDS = ("macvlan",)
@@ -120,13 +120,7 @@ def as_text(result: Result) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Return everything, each single timing included."""
-    return {
-        **asdict(result),
-        "verdicts": [
-            {"what": what, **asdict(verdict), "is_met": verdict.is_met}
-            for what, verdict in _verdicts(result)
-        ],
-    }
+    return with_verdicts(asdict(result), _verdicts(result))
 
 
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:

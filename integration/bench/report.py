@@ -70,13 +70,7 @@ def as_text(result: Result) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Return everything, each single timing included."""
-    return {
-        **asdict(result),
-        "verdicts": [
-            {"what": what, **asdict(verdict), "is_met": verdict.is_met}
-            for what, verdict in _verdicts(result)
-        ],
-    }
+    return with_verdicts(asdict(result), _verdicts(result))
 
 
 def _ratio_rows(result: Result) -> Iterator[tuple[str, ...]]:
@@ -149,6 +143,16 @@ def sum_up(verdicts: Iterable[tuple[str, Verdict]]) -> str:
     missed = [f"  {what}: {v.ratio:.2f}, wanted {v.goal}" for what, v in judged if not v.is_met]
     head = f"goals: {len(judged) - len(missed)} of {len(judged)} met"
     return "\n".join([f"{head}; missed:" if missed else head, *missed])
+
+
+def with_verdicts(
+    figures: dict[str, Any], verdicts: Iterable[tuple[str, Verdict]]
+) -> dict[str, Any]:
+    """Return the figures of a run and what became of each goal, for JSON."""
+    judged = [
+        {"what": what, **asdict(verdict), "is_met": verdict.is_met} for what, verdict in verdicts
+    ]
+    return {**figures, "verdicts": judged}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

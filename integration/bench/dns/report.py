@@ -22,7 +22,7 @@ from integration.bench.dns.figures import (
     Strain,
 )
 from integration.bench.measure import Verdict
-from integration.bench.report import shown, sum_up, table
+from integration.bench.report import shown, sum_up, table, with_verdicts
 
 RATE_COLUMNS = ("known names", "n", "answers/s", "least", "most", "lost %", "pynet to it")
 LATENCY_COLUMNS = ("an answer", "n", "median us", "p99 us", "lost")
@@ -91,13 +91,7 @@ def as_text(result: Result) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Return everything, each single round included."""
-    return {
-        **asdict(result),
-        "verdicts": [
-            {"what": what, **asdict(verdict), "is_met": verdict.is_met}
-            for what, verdict in _verdicts(result)
-        ],
-    }
+    return with_verdicts(asdict(result), _verdicts(result))
 
 
 def _rate_rows(result: Result) -> Iterator[tuple[str, ...]]:

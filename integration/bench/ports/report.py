@@ -23,7 +23,7 @@ from integration.bench.ports.figures import (
     RangeFigures,
     Way,
 )
-from integration.bench.report import shown, sum_up, table
+from integration.bench.report import shown, sum_up, table, with_verdicts
 
 BURST_COLUMNS = (
     *("others", "n", "pynet/s", "docker/s", "ratio"),
@@ -114,13 +114,7 @@ def as_text(result: Result) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Return everything, each single sample included."""
-    return {
-        **asdict(result),
-        "verdicts": [
-            {"what": what, **asdict(verdict), "is_met": verdict.is_met}
-            for what, verdict in _verdicts(result)
-        ],
-    }
+    return with_verdicts(asdict(result), _verdicts(result))
 
 
 def _docker_line(result: Result) -> str:
