@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from integration.docker.conftest import PYNET_IPAM, World
 from integration.lab import Process, Underlay, eventually, talk
 from integration.lab.sandboxes import PATIENCE_S, ping_all
-from integration.lab.talk import Question
+from integration.lab.talk import NOBODY, Question, misheard, tcp, udp
 from integration.lab.underlay import POOL_V4, POOL_V6
 
 Words = tuple[str, ...]
@@ -105,6 +105,21 @@ def lan_server(underlay: Underlay) -> Iterator[Process]:
     with underlay.popen(talk.server("lan", SERVED), log="lan-server") as server:
         eventually(lambda: talk.LISTENING in server.output(), "the LAN's server listens")
         yield server
+
+
+def assert_only_port_80_is_open(world: World, underlay: Underlay, box: str) -> None:
+    """The LAN reaches that port of a container and no other; the container reaches the LAN."""
+    world.serve(box, "tcp/80-81", "udp/80-81")
+    for address in addresses(world, box, "blue"):
+        expected = {
+            tcp(address, 80): f"{box}:80",
+            udp(address, 80): f"{box}:80",
+            tcp(address, 81): NOBODY,
+            udp(address, 81): NOBODY,
+        }
+        assert misheard(underlay.run, expected) == ""
+    with lan_server(underlay):
+        assert misheard(world.run_in(box), {tcp(ip, 80): "lan:80" for ip in ROUTER}) == ""
 
 
 def clients_seen(run: talk.Runner, *questions: Question) -> list[str]:

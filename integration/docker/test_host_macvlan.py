@@ -12,6 +12,7 @@ from integration.docker.lan import (
     HEALED_S,
     ROUTER,
     addresses,
+    assert_only_port_80_is_open,
     clients_seen,
     host_state,
     lan_server,
@@ -24,7 +25,7 @@ from integration.docker.lan import (
 from integration.lab import Lab, Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.sandboxes import IN_VAIN_S
-from integration.lab.talk import NOBODY, misheard, tcp, udp
+from integration.lab.talk import tcp, udp
 from integration.lab.underlay import BRIDGE
 from integration.lab.wire import global_addresses, tapped
 
@@ -138,17 +139,7 @@ def test_published_ports_are_open_to_the_lan_and_no_others(
 ) -> None:
     on_lan(world, "blue", *MACVLAN, "-o", "ports=published")
     world.box("one", "blue", "-p", "80:80", "-p", "80:80/udp")
-    world.serve("one", "tcp/80-81", "udp/80-81")
-    for address in addresses(world, "one", "blue"):
-        expected = {
-            tcp(address, 80): "one:80",
-            udp(address, 80): "one:80",
-            tcp(address, 81): NOBODY,
-            udp(address, 81): NOBODY,
-        }
-        assert misheard(underlay.run, expected) == ""
-    with lan_server(underlay):
-        assert misheard(world.run_in("one"), {tcp(ip, 80): "lan:80" for ip in ROUTER}) == ""
+    assert_only_port_80_is_open(world, underlay, "one")
 
 
 def test_spoofed_frames_do_not_leave_the_container(world: World, underlay: Underlay) -> None:
@@ -181,7 +172,8 @@ def test_spoofed_frames_do_not_leave_the_container(world: World, underlay: Under
 
 
 def test_passthru_has_one_container(world: World, underlay: Underlay) -> None:
-    on_lan(world, "blue", *MACVLAN, "-o", "macvlan_mode=passthru")
+    parent = f"parent={world.host.uplink}"
+    on_lan(world, "blue", *MACVLAN, "-o", "macvlan_mode=passthru", "-o", parent)
     world.box("one", "blue")
     one = addresses(world, "one", "blue")
     assert reached_from_lan(underlay, one) == {*one}

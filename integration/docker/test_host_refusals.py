@@ -9,10 +9,11 @@ import pytest
 from integration.docker.conftest import PYNET_IPAM, World
 from integration.docker.lan import host_state
 from integration.lab import probes
+from integration.lab.underlay import UPLINK
 
 SUBNET, OTHER = "10.95.1.0/24", "10.95.2.0/24"
 MACVLAN = ("-o", "mode=macvlan")
-PASSTHRU = (*MACVLAN, "-o", "macvlan_mode=passthru")
+PASSTHRU = (*MACVLAN, "-o", "macvlan_mode=passthru", "-o", f"parent={UPLINK}")
 
 
 @pytest.fixture
@@ -91,6 +92,8 @@ def test_subnet_of_another_network_or_of_the_engine_is_refused(world: World) -> 
 
 @pytest.mark.needs("macvlan")
 def test_passthru_shares_its_parent_with_nobody(world: World) -> None:
+    unnamed = (*MACVLAN, "-o", "macvlan_mode=passthru")
+    assert_refused(world, *unnamed, says=("passthru", "cut off", "parent="))
     world.network("blue", *PYNET_IPAM, "-o", "driver=host", *PASSTHRU, "--subnet", OTHER)
 
     assert_refused(world, *PASSTHRU, says=("uplink0", "passthru", "another parent"))

@@ -11,6 +11,7 @@ from integration.docker.conftest import World
 from integration.docker.lan import (
     ROUTER,
     addresses,
+    assert_only_port_80_is_open,
     behind,
     clients_seen,
     host_state,
@@ -25,7 +26,7 @@ from integration.docker.lan import (
 from integration.lab import Lab, Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.sandboxes import IN_VAIN_S
-from integration.lab.talk import NOBODY, misheard, tcp, udp
+from integration.lab.talk import tcp, udp
 from integration.lab.underlay import BRIDGE
 from integration.lab.wire import global_addresses, tapped
 
@@ -128,17 +129,7 @@ def test_published_ports_are_open_to_the_lan_and_no_others(
     on_lan(world, "blue", "-o", "ports=published")
     world.box("one", "blue", "-p", "80:80", "-p", "80:80/udp")
     world.box("two", "blue", "-p", "80:80")  # no port of the host is taken
-    world.serve("one", "tcp/80-81", "udp/80-81")
-    for address in addresses(world, "one", "blue"):
-        expected = {
-            tcp(address, 80): "one:80",
-            udp(address, 80): "one:80",
-            tcp(address, 81): NOBODY,
-            udp(address, 81): NOBODY,
-        }
-        assert misheard(underlay.run, expected) == ""
-    with lan_server(underlay):
-        assert misheard(world.run_in("one"), {tcp(ip, 80): "lan:80" for ip in ROUTER}) == ""
+    assert_only_port_80_is_open(world, underlay, "one")
     world.verify()
 
 
