@@ -16,6 +16,12 @@ MACVLAN = ("-o", "mode=macvlan")
 PASSTHRU = (*MACVLAN, "-o", "macvlan_mode=passthru", "-o", f"parent={UPLINK}")
 
 
+@pytest.fixture(autouse=True)
+def settled(world: World) -> None:
+    """Nothing of the test before goes away meanwhile."""
+    world.wait_until_empty()
+
+
 @pytest.fixture
 def port(world: World) -> Iterator[None]:
     """A link `port0` of the host's that is a port of the bridge `lan-br`."""
