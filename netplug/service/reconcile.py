@@ -114,6 +114,7 @@ class Reconciler:
         looked wrong may be a change under way.
         """
         self.networks.state.learn(await self.networks.kernel.facts())
+        self._was_filtering |= self._is_filtering()
         report = await self._mend()
         await self.networks.give_back()
         self._tell(report)
