@@ -136,11 +136,12 @@ def host_state(world: World) -> list[str]:
 
 # What changes by itself: how many connections there are, how long a route lives on, carriers, and
 # IPv6's own routes, which come a second or two after a link went up.
-_TELL = r"""
+_TELL = """
 grep -rsH '' /proc/sys/net | grep -v nf_conntrack_count
 for family in -4 -6; do
     ip $family neighbour show proxy
-    ip $family route show table all | sed '/ff00::\/8 /d; /fe80:/d; s/ expires [0-9]*sec//; s/ linkdown//'
+    ip $family route show table all | grep -v -e 'ff00::/8 ' -e 'fe80:' |
+        sed 's/ expires [0-9]*sec//; s/ linkdown//'
     ip $family rule
 done
 ls /sys/class/net | sed 's/^/link /'
