@@ -14,6 +14,7 @@ from integration.docker.lan import (
     addresses,
     assert_only_port_80_is_open,
     clients_seen,
+    forget_neighbours,
     host_state,
     lan_server,
     on_lan,
@@ -41,6 +42,8 @@ pytestmark = pytest.mark.needs("macvlan")
 
 @pytest.fixture
 def underlay(lab: Lab) -> Underlay:
+    """The LAN, where nobody remembers whose an address was before."""
+    forget_neighbours(lab.underlay)
     return lab.underlay
 
 
@@ -91,7 +94,7 @@ def test_lan_hears_of_each_address_from_the_mac_of_its_container(
             for box in ("one", "two")
             for address in addresses(world, box, "blue")
         }
-        underlay.run(["ip", "neighbour", "flush", "all"])
+        forget_neighbours(underlay)
         everybody = [*expected, *unused(200)]
         assert reached_from_lan(underlay, everybody, wait_s=2) == {*expected}
         claimed = wire.seen().claimed

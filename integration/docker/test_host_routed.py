@@ -14,6 +14,7 @@ from integration.docker.lan import (
     assert_only_port_80_is_open,
     behind,
     clients_seen,
+    forget_neighbours,
     host_state,
     lan_server,
     on_lan,
@@ -38,6 +39,8 @@ IPV4_HEADERS, IPV6_HEADERS = 28, 48  # of an echo request
 
 @pytest.fixture
 def underlay(lab: Lab) -> Underlay:
+    """The LAN, where nobody remembers whose an address was before."""
+    forget_neighbours(lab.underlay)
     return lab.underlay
 
 
@@ -218,7 +221,7 @@ def test_lan_hears_of_the_leased_addresses_only(world: World, underlay: Underlay
         for box in ("one", "two"):
             world.box(box, "blue")
         leased = {*addresses(world, "one", "blue"), *addresses(world, "two", "blue")}
-        underlay.run(["ip", "neighbour", "flush", "all"])
+        forget_neighbours(underlay)
 
         assert reached_from_lan(underlay, [*leased, *nobody], wait_s=2) == leased
         for box in ("one", "two"):
@@ -258,7 +261,7 @@ def test_address_of_a_removed_container_is_nobodys(world: World, underlay: Under
     one = addresses(world, "one", "blue")
     assert reached_from_lan(underlay, one) == {*one}
     world.docker("rm", "--force", "one")
-    underlay.run(["ip", "neighbour", "flush", "all"])
+    forget_neighbours(underlay)
 
     with tapped(underlay, world.host.number) as wire:
         assert reached_from_lan(underlay, one, wait_s=IN_VAIN_S) == set()
