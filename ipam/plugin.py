@@ -77,11 +77,11 @@ class PoolIpam:
         lease = Lease(
             pool_id=pool.id,
             address=address,
-            kind=request.kind,
+            kind=_kind(request),
             owner=request.owner,
             created_at=now,
         )
-        if request.address is None and request.kind is LeaseKind.ENDPOINT:
+        if request.address is None and request.kind is LeaseKind.DYNAMIC:
             return AddressGrant(lease=lease, pool=replace(pool, cursor=address))
         return AddressGrant(lease=lease)
 
@@ -116,6 +116,11 @@ class PoolIpam:
                 "remove a network, or give one a --subnet",
             )
         return chosen
+
+
+def _kind(request: AddressRequest) -> LeaseKind:
+    is_named = request.address is not None and request.kind is LeaseKind.DYNAMIC
+    return LeaseKind.STATIC if is_named else request.kind
 
 
 def _pool(request: PoolRequest, network: IPNetwork, now: datetime) -> Pool:

@@ -12,24 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from types import MappingProxyType
 from typing import Any, NewType
 
-IPAddress = IPv4Address | IPv6Address
+from netplug.leases import IPAddress as IPAddress
+from netplug.leases import Lease as Lease
+from netplug.leases import LeaseBook as LeaseBook
+from netplug.leases import LeaseKind as LeaseKind
+from netplug.leases import PoolId as PoolId
+
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
 NetworkId = NewType("NetworkId", str)
 EndpointId = NewType("EndpointId", str)
-PoolId = NewType("PoolId", str)
 
 NameKey = tuple[NetworkId, str, "RecordKind"]
 
@@ -46,14 +43,6 @@ class NetworkState(StrEnum):
 
     PENDING = "pending"
     READY = "ready"
-
-
-class LeaseKind(StrEnum):
-    """What an address is leased for."""
-
-    GATEWAY = "gateway"
-    RESERVED = "reserved"
-    ENDPOINT = "endpoint"
 
 
 class Protocol(StrEnum):
@@ -339,17 +328,6 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """One address of a pool, taken."""
-
-    pool_id: PoolId
-    address: IPAddress
-    kind: LeaseKind = LeaseKind.ENDPOINT
-    owner: str = ""
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Borrowed:
     """A kernel switch of the host's that has a `value` of ours until nobody needs it any more.
 
@@ -438,15 +416,12 @@ class HostFacts:
     ephemeral_ports: tuple[int, int] = (32768, 60999)
 
 
-def _no_leases() -> Mapping[PoolId, Mapping[IPAddress, Lease]]:
-    return MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """Everything known at one moment. Never changed: `with_records` and `without` make a new one.
 
-    Cost of changes made at once: one shallow copy of each mapping concerned, of two for endpoints.
+    Cost of changes made at once: one shallow copy of each mapping concerned, of two for endpoints;
+    for leases see `netplug.leases`. Pools with no lease and nothing withheld have no book.
     `engine_subnets` are those of the bridges that the engine makes itself; None until it told.
     `sandboxes` are the endpoints in each.
     """
@@ -460,7 +435,7 @@ class View:
         default_factory=lambda: MappingProxyType({})
     )
     pools: Mapping[PoolId, Pool] = field(default_factory=lambda: MappingProxyType({}))
-    leases: Mapping[PoolId, Mapping[IPAddress, Lease]] = field(default_factory=_no_leases)
+    leases: Mapping[PoolId, LeaseBook] = field(default_factory=lambda: MappingProxyType({}))
     records: Mapping[NameKey, NameRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_records(self, records: Iterable[Record]) -> View:
@@ -485,9 +460,22 @@ class View:
         """Return this view beside an engine that has changed."""
         return replace(self, engine_subnets=subnets)
 
-    def leases_of(self, pool_id: PoolId) -> Mapping[IPAddress, Lease]:
+    def with_withheld(
+        self,
+        pool_id: PoolId,
+        *,
+        more: Iterable[IPAddress] = (),
+        fewer: Iterable[IPAddress] = (),
+    ) -> View:
+        """Return a view in which more or fewer addresses of a pool are withheld, if it is known."""
+        draft = _Draft(self)
+        draft.withhold(pool_id, more, fewer)
+        return draft.view()
+
+    def leases_of(self, pool_id: PoolId) -> LeaseBook:
         """Return the leases of a pool by address; empty for an unknown pool."""
-        return self.leases.get(pool_id, MappingProxyType({}))
+        book = self.leases.get(pool_id)
+        return LeaseBook(pool_id) if book is None else book
 
     def endpoints_of(self, network_id: NetworkId) -> tuple[Endpoint, ...]:
         """Return the endpoints on a network."""
@@ -510,7 +498,8 @@ class _Draft:
         self._view = view
         self._host = view.host
         self._tables: dict[str, dict[Any, Any]] = {}
-        self._leases: dict[PoolId, dict[IPAddress, Lease]] = {}
+        self._books: dict[PoolId, LeaseBook] = {}
+        self._leases: dict[PoolId, dict[IPAddress, Lease | None]] = {}
 
     def put(self, record: Record) -> None:
         """Put `record` in the place of its namesake."""
@@ -523,7 +512,7 @@ class _Draft:
             case Pool():
                 self._table("pools")[record.id] = record
             case Lease():
-                self._of_pool(record.pool_id)[record.address] = record
+                self._leases.setdefault(record.pool_id, {})[record.address] = record
             case NameRecord():
                 self._table("records")[record.key] = record
             case HostState():
@@ -539,21 +528,31 @@ class _Draft:
                 self._table("endpoints").pop(record.id, None)
             case Pool():
                 self._table("pools").pop(record.id, None)
-                self._of_pool(record.id).clear()
+                self._books[record.id] = LeaseBook(record.id)
+                self._leases.pop(record.id, None)
             case Lease():
-                self._of_pool(record.pool_id).pop(record.address, None)
+                self._leases.setdefault(record.pool_id, {})[record.address] = None
             case NameRecord():
                 self._table("records").pop(record.key, None)
             case HostState():
                 pass
 
+    def withhold(
+        self, pool_id: PoolId, more: Iterable[IPAddress], fewer: Iterable[IPAddress]
+    ) -> None:
+        """Withhold more or fewer addresses of a pool."""
+        if pool_id in self._view.pools:
+            self._books[pool_id] = self._book(pool_id).withhold(more).release_withheld(fewer)
+
     def view(self) -> View:
         """Return what came of it."""
-        if self._leases:
-            changed = {k: MappingProxyType(of_pool) for k, of_pool in self._leases.items()}
-            self._tables["leases"] = {
-                k: v for k, v in {**self._view.leases, **changed}.items() if v
-            }
+        for pool_id, changes in self._leases.items():
+            self._books[pool_id] = self._book(pool_id).changed(changes)
+        for pool_id, book in self._books.items():
+            if book.is_blank:
+                self._table("leases").pop(pool_id, None)
+            else:
+                self._table("leases")[pool_id] = book
         tables: dict[str, Any] = {k: MappingProxyType(v) for k, v in self._tables.items()}
         return replace(self._view, host=self._host, **tables)
 
@@ -577,7 +576,6 @@ class _Draft:
             ).copy()  # dict() of a proxy is 10 x slower
         return self._tables[name]
 
-    def _of_pool(self, pool_id: PoolId) -> dict[IPAddress, Lease]:
-        if pool_id not in self._leases:
-            self._leases[pool_id] = dict(self._view.leases_of(pool_id))
-        return self._leases[pool_id]
+    def _book(self, pool_id: PoolId) -> LeaseBook:
+        book = self._books.get(pool_id)
+        return self._view.leases_of(pool_id) if book is None else book

@@ -340,12 +340,14 @@ def address_request(body: AddressBody) -> AddressRequest:
     """
     options = body.options or {}
     is_gateway = options.get(labels.REQUEST_ADDRESS_TYPE) == _GATEWAY_REQUEST
-    name = options.get(labels.ENDPOINT_NAME)
+    said = options.get(labels.ENDPOINT_NAME)
+    name = said if isinstance(said, str) else ""
     return AddressRequest(
         pool_id=PoolId(body.pool_id),
         address=address_of(body) if body.address else None,
-        kind=LeaseKind.GATEWAY if is_gateway else LeaseKind.ENDPOINT,
-        owner=name if isinstance(name, str) else "",
+        kind=LeaseKind.GATEWAY if is_gateway else LeaseKind.DYNAMIC,
+        owner=name,
+        name=name,
     )
 
 

@@ -31,12 +31,17 @@ class PoolGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRequest:
-    """What a caller wants of an address: a given one, or any."""
+    """What a caller wants of an address: a given one, or any.
+
+    `name` and `service` tell for whom: a container's name, and PROJECT/SERVICE/NUMBER of Compose.
+    """
 
     pool_id: PoolId
     address: IPAddress | None = None
-    kind: LeaseKind = LeaseKind.ENDPOINT
+    kind: LeaseKind = LeaseKind.DYNAMIC
     owner: str = ""
+    name: str = ""
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,8 @@ class Ipam(Protocol):
 
         A given address may lie anywhere in the pool; a chosen one lies in the sub-range, is never
         the network, broadcast or subnet-router anycast address, and follows the pool's cursor.
+        One that is withheld is chosen when no other is left. A lease of a given address is static
+        where it would be dynamic.
         A gateway that is not given is the first free address of the pool.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from netplug.model import IPAddress, Lease, LeaseKind, Network, NetworkId, Pool, PoolId, View
+from netplug.model import IPAddress, Lease, Network, NetworkId, Pool, PoolId, View
 
 
 def unused_pools(view: View, before: datetime) -> Iterator[Pool]:
@@ -25,7 +25,7 @@ def unused_leases(view: View, before: datetime) -> Iterator[Lease]:
     for pool_id, network in _users(view).items():
         kept = held.get(network.id, set()) | set(_reserved(network))
         for lease in view.leases_of(pool_id).values():
-            is_old_lease = lease.kind is LeaseKind.ENDPOINT and lease.created_at < before
+            is_old_lease = lease.kind.is_for_endpoint and lease.created_at < before
             if is_old_lease and lease.address not in kept:
                 yield lease
 

@@ -25,6 +25,13 @@ _STEPS = (
         """,
         f"PRAGMA application_id = {APPLICATION_ID}",
     ),
+    (
+        """
+        UPDATE record
+        SET value = CAST(json_set(CAST(value AS TEXT), '$.kind', 'dynamic') AS BLOB)
+        WHERE kind = 'lease' AND json_extract(CAST(value AS TEXT), '$.kind') = 'endpoint'
+        """,
+    ),
 )
 VERSION = len(_STEPS)
 

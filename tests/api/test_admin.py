@@ -324,7 +324,7 @@ async def test_inspect_pool_by_id_or_network_shows_its_leases(admin: Client, ref
     leases = pool.pop("leases")
     assert_shape(pool, "Pool")
     assert_shape(leases[0], "Lease")
-    assert [lease["kind"] for lease in leases] == ["gateway", "endpoint"]
+    assert [lease["kind"] for lease in leases] == ["gateway", "dynamic"]
     assert leases[1]["owner"] == "a"
 
 

@@ -323,12 +323,12 @@ def test_pool_request_lists_every_problem() -> None:
     ("fields", "kind", "owner"),
     [
         ({"Options": {"RequestAddressType": "com.docker.network.gateway"}}, "gateway", ""),
-        ({"Options": {"com.docker.network.endpoint.name": "shop"}}, "endpoint", "shop"),
-        ({"Options": {"com.docker.network.endpoint.name": 7}}, "endpoint", ""),
-        ({"Options": {"com.docker.network.ipam.serial": "true"}}, "endpoint", ""),
-        ({"Options": {}}, "endpoint", ""),
-        ({"Options": None}, "endpoint", ""),
-        ({}, "endpoint", ""),
+        ({"Options": {"com.docker.network.endpoint.name": "shop"}}, "dynamic", "shop"),
+        ({"Options": {"com.docker.network.endpoint.name": 7}}, "dynamic", ""),
+        ({"Options": {"com.docker.network.ipam.serial": "true"}}, "dynamic", ""),
+        ({"Options": {}}, "dynamic", ""),
+        ({"Options": None}, "dynamic", ""),
+        ({}, "dynamic", ""),
     ],
 )
 def test_address_request_says_what_for_and_for_whom(
@@ -336,7 +336,9 @@ def test_address_request_says_what_for_and_for_whom(
 ) -> None:
     request = wire.address_request(address_body(Address="", **fields))
 
-    assert request == AddressRequest(pool_id=PoolId("p"), kind=LeaseKind(kind), owner=owner)
+    assert request == AddressRequest(
+        pool_id=PoolId("p"), kind=LeaseKind(kind), owner=owner, name=owner
+    )
 
 
 def test_address_request_takes_a_given_address() -> None:

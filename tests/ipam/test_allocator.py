@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipam.allocator import choose
 from ipam.pool import hosts
-from netplug.contract.ipam import AddressRequest
 from netplug.errors import Conflict, InvalidRequest, PoolExhausted
-from netplug.model import IPAddress, Lease, LeaseKind, Pool
-from tests.ipam.worlds import NOW, lease_next, leases_of, pool_of, view_of
+from netplug.model import IPAddress, Lease, LeaseKind, Pool, View
+from tests.ipam.worlds import lease_next, leases_of, pool_of, view_of
 
 SMALL_POOLS = [
     pool_of("10.9.0.0/28"),
@@ -47,7 +46,7 @@ def test_choose_until_exhausted_gives_every_address_once(pool: Pool) -> None:
         chosen.append(int(address))
 
     assert chosen == list(hosts(pool.network, pool.sub_range))
-    with pytest.raises(PoolExhausted, match=f"nothing free in pool {pool.id}: every address"):
+    with pytest.raises(PoolExhausted, match=f"nothing free in pool {pool.id}: .* leased"):
         lease_next(view, pool)
 
 
@@ -174,9 +173,12 @@ def test_choose_given_address_that_no_host_may_have_is_refused(
 @pytest.mark.parametrize(
     ("kind", "owner", "holder"),
     [
-        (LeaseKind.ENDPOINT, "db", "db"),
-        (LeaseKind.ENDPOINT, "", "an endpoint"),
+        (LeaseKind.DYNAMIC, "db", "db"),
+        (LeaseKind.DYNAMIC, "", "an endpoint"),
+        (LeaseKind.STATIC, "", "an endpoint"),
         (LeaseKind.GATEWAY, "", "the gateway"),
+        (LeaseKind.AUX, "", "an auxiliary address"),
+        (LeaseKind.AUX, "router", "router"),
         (LeaseKind.RESERVED, "", "a reservation"),
     ],
 )
@@ -195,15 +197,66 @@ def test_choose_given_address_that_is_leased_names_the_holder(
     )
 
 
-def test_choose_full_slash_16_is_exhausted_without_a_look_at_its_addresses() -> None:
-    pool = pool_of("10.9.0.0/16")
-    one = Lease(pool_id=pool.id, address=ip_address("10.9.0.1"), created_at=NOW)
+def withheld(view: View, pool: Pool, *addresses: str) -> View:
+    return view.with_withheld(pool.id, more=map(ip_address, addresses))
 
-    class Full(dict[IPAddress, Lease]):
-        def __contains__(self, address: object) -> bool:
-            raise AssertionError(f"looked at {address}")
 
-    leases = Full({IPv4Address(host): one for host in hosts(pool.network)})
+def test_choose_takes_withheld_addresses_last_and_in_turn() -> None:
+    pool = pool_of("10.9.0.0/29", cursor="10.9.0.2")
+    view = withheld(view_of(pool), pool, "10.9.0.3", "10.9.0.4", "10.9.0.1")
 
-    with pytest.raises(PoolExhausted):
-        choose(AddressRequest(pool_id=pool.id), pool, leases)
+    order = []
+    for _ in range(6):
+        address, view = lease_next(view, pool)
+        pool = view.pools[pool.id]
+        order.append(str(address))
+
+    assert order == [f"10.9.0.{n}" for n in (5, 6, 2, 3, 4, 1)]
+
+
+def test_choose_given_address_that_is_withheld_is_granted() -> None:
+    pool = pool_of("10.9.0.0/24")
+
+    chosen, _ = lease_next(withheld(view_of(pool), pool, "10.9.0.5"), pool, "10.9.0.5")
+
+    assert chosen == ip_address("10.9.0.5")
+
+
+def test_choose_exhausted_says_whose_the_addresses_are_and_what_to_do() -> None:
+    pool = pool_of("10.9.0.0/29")
+    view = view_of(pool)
+    _, view = lease_next(view, pool, kind=LeaseKind.GATEWAY)
+    _, view = lease_next(view, pool, "10.9.0.6", owner="web")
+    for owner in ("db", "", "db", "mail"):
+        _, view = lease_next(view, pool, owner=owner)
+
+    with pytest.raises(PoolExhausted) as refusal:
+        lease_next(view, pool)
+
+    assert str(refusal.value) == (
+        "nothing free in pool local/10.9.0.0/29: all 6 addresses are leased "
+        "(6 in the pool: 4 dynamic, 1 static, 1 gateway; to db, mail, web); "
+        "remove endpoints, make a network with a larger --subnet, "
+        "or see 'pynet ipam audit' for leases that nobody uses"
+    )
+
+
+def test_choose_exhausted_range_is_told_apart_from_its_pool() -> None:
+    pool = pool_of("10.9.0.0/24", "10.9.0.64/31")
+    owners = ("a", "b", "c", "d")
+    leases = leases_of(pool, [f"10.9.0.{n}" for n in (64, 65, 70, 71)])
+    view = view_of(pool, *(replace(le, owner=o) for le, o in zip(leases, owners, strict=True)))
+
+    with pytest.raises(
+        PoolExhausted, match=r"range 10\.9\.0\.64/31 are leased \(4 in the pool: 4 dy"
+    ):
+        lease_next(view, pool)
+    with pytest.raises(PoolExhausted, match="; to a, b, c and others"):
+        lease_next(view, pool)
+
+
+def test_choose_exhausted_single_address_is_told_as_one() -> None:
+    pool = pool_of("10.9.0.7/32")
+
+    with pytest.raises(PoolExhausted, match=r"its only address is leased \(1 in the pool: 1 dyn"):
+        lease_next(view_of(pool, *leases_of(pool, ["10.9.0.7"])), pool)

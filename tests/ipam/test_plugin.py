@@ -267,9 +267,10 @@ def test_request_address_dynamic_endpoint_moves_the_cursor() -> None:
 @pytest.mark.parametrize(
     ("kind", "address"),
     [
-        (LeaseKind.ENDPOINT, "10.9.0.9"),
+        (LeaseKind.DYNAMIC, "10.9.0.9"),
         (LeaseKind.GATEWAY, "10.9.0.9"),
         (LeaseKind.GATEWAY, None),
+        (LeaseKind.AUX, "10.9.0.9"),
         (LeaseKind.RESERVED, "10.9.0.9"),
         (LeaseKind.RESERVED, None),
     ],
@@ -285,7 +286,8 @@ def test_request_address_anything_else_leaves_the_cursor(
     grant = PoolIpam().request_address(request, view_of(pool), NOW)
 
     assert grant.pool is None
-    assert grant.lease.kind is kind
+    is_named = kind is LeaseKind.DYNAMIC
+    assert grant.lease.kind is (LeaseKind.STATIC if is_named else kind)
 
 
 # the package

@@ -53,7 +53,7 @@ def pool_request(
 
 
 def lease_next(
-    view: View, pool: Pool, address: str = "", kind: LeaseKind = LeaseKind.ENDPOINT, owner: str = ""
+    view: View, pool: Pool, address: str = "", kind: LeaseKind = LeaseKind.DYNAMIC, owner: str = ""
 ) -> tuple[IPAddress, View]:
     """Lease an address as the service would: choose it, then put what came back."""
     request = AddressRequest(

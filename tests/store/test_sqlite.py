@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import shutil
@@ -16,7 +17,7 @@ import pytest
 
 from netplug.contract.store import Batch
 from netplug.errors import StoreUnavailable
-from netplug.model import Lease, PoolId
+from netplug.model import Lease, LeaseKind, PoolId
 from netplug.store.migrate import VERSION
 from netplug.store.sqlite import TIDY_AT_ONCE_ROWS, SqliteStore
 
@@ -174,7 +175,7 @@ def _newer(path: Path) -> None:
         (_replaced_by_dangling_link, r"not a file; move it away"),
         (_lost_but_for_its_wal, r"missing, but state\.db-wal is there"),
         (_foreign, r"not a state file of pynet; move it away"),
-        (_newer, r"newer pynet .*schema 2, this version knows 1.*upgrade"),
+        (_newer, rf"newer pynet .*schema {VERSION + 1}, this version knows {VERSION}.*upgrade"),
     ],
 )
 async def test_open_of_a_spoilt_state_is_refused_until_the_backup_is_back(
@@ -191,6 +192,28 @@ async def test_open_of_a_spoilt_state_is_refused_until_the_backup_is_back(
     shutil.rmtree(written.parent)
     backup.rename(written.parent)
     assert await _content(written) == set(LEASES)
+
+
+async def test_open_of_schema_1_makes_its_endpoint_leases_dynamic(written: Path) -> None:
+    old = [("p/10.9.0.7", "endpoint"), ("p/10.9.0.8", "gateway")]
+    owner = '"kind":"endpoint"'
+    with closing(sqlite3.connect(written, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM record")
+        connection.execute("PRAGMA user_version = 1")
+        for key, kind in old:
+            address = key.removeprefix("p/")
+            fields = {"pool_id": "p", "address": address, "kind": kind, "owner": owner}
+            value = json.dumps({**fields, "created_at": "2026-01-31T12:00:00Z"}).encode()
+            connection.execute("INSERT INTO record VALUES ('lease', ?, ?)", (key, value))
+
+    store = await SqliteStore.opened(written)
+    leases = [record for record in await store.load() if isinstance(record, Lease)]
+    await store.close()
+
+    assert {(str(lease.address), lease.kind, lease.owner) for lease in leases} == {
+        ("10.9.0.7", LeaseKind.DYNAMIC, owner),
+        ("10.9.0.8", LeaseKind.GATEWAY, owner),
+    }
 
 
 async def test_load_of_a_record_that_does_not_decode_names_file_and_record(written: Path) -> None:
