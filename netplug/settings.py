@@ -43,6 +43,7 @@ class Settings:
     """Everything the daemon is told before it starts.
 
     `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
+    For `ipam_cooldown_s` after its release an address is given out only if no other is left.
     `publish_addresses` are those of the host on which ports are published that name none; if it is
     empty, that is on every address. `dns_address` is where the host itself asks for names, or None;
     `dns_rate_per_s` is what the questions of one container may cost: 1 for an answer that is kept,
@@ -57,6 +58,7 @@ class Settings:
     log_format: str = "console"
     log_level: str = "info"
     ipam_ranges_ipv4: tuple[IPv4Network, ...] = (IPv4Network("10.208.0.0/12"),)
+    ipam_cooldown_s: float = 60.0
     publish_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
     dns_domain: str = "pynet"
     dns_address: IPv4Address | IPv6Address | None = HOST_RESOLVER
@@ -226,12 +228,12 @@ def _one_of(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-def _seconds(most: float) -> Callable[[object], float]:
+def _seconds(most: float, least: float = 1) -> Callable[[object], float]:
     def parse(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise ValueError(f"must be a number of seconds, not {value!r}")
-        if not 1 <= value <= most:
-            raise ValueError(f"must be from 1 to {most:g} seconds, not {value:g}")
+        if not least <= value <= most:
+            raise ValueError(f"must be from {least:g} to {most:g} seconds, not {value:g}")
         return float(value)
 
     return parse
@@ -322,6 +324,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "log_format": _one_of("console", "json"),
     "log_level": _one_of("debug", "info", "warning", "error"),
     "ipam_ranges_ipv4": _ranges,
+    "ipam_cooldown_s": _seconds(least=0, most=_LONGEST_INTERVAL_S),
     "publish_addresses": _addresses,
     "dns_domain": _domain,
     "dns_address": _dns_address,

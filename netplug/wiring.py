@@ -22,6 +22,7 @@ from netplug.kernel.linux import LinuxKernel
 from netplug.kernel.resolver import Resolver
 from netplug.plan.resolverlink import plan_resolver_link
 from netplug.service.addresses import Addresses
+from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import DRIVER, Identities
 from netplug.service.journal import Journal
@@ -131,7 +132,14 @@ def _services(
     endpoints = Endpoints(networks=networks)
     ports = Ports(endpoints=endpoints, default_addresses=settings.publish_addresses)
     ipam = PoolIpam(ranges_ipv4=settings.ipam_ranges_ipv4)
-    addresses = Addresses(state=state, ipam=ipam, kernel=kernel, clock=clock, locks=locks)
+    addresses = Addresses(
+        state=state,
+        ipam=ipam,
+        kernel=kernel,
+        clock=clock,
+        locks=locks,
+        cooldown=Cooldown(settings.ipam_cooldown_s),
+    )
     return Services(
         settings=settings,
         networks=networks,

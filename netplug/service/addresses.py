@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
 from netplug.model import HostState, IPAddress, Lease, Pool, PoolId
+from netplug.service.cooldown import Cooldown
+from netplug.service.grants import Grants
 from netplug.service.locks import POOLS, Locks
 from netplug.service.state import State
 
@@ -21,6 +24,8 @@ class Addresses:
     kernel: Kernel
     clock: Clock
     locks: Locks
+    cooldown: Cooldown
+    grants: Grants = field(default_factory=Grants)
 
     async def request_pool(self, request: PoolRequest) -> Pool:
         """Grant a pool, durably; automatic ones avoid what the host routes already.
@@ -39,28 +44,48 @@ class Addresses:
     async def release_pool(self, pool_id: PoolId) -> None:
         """Forget a pool and its leases; the network's own end, next, makes it durable."""
         async with self.locks.hold(POOLS), self.locks.hold(f"pool {pool_id}"):
+            await self.grants.settled(pool_id)
             if pool := self.state.view.pools.get(pool_id):
                 leases = tuple(self.state.view.leases_of(pool_id).values())
                 await self.state.commit(drops=(*leases, pool))
 
     async def request_address(self, request: AddressRequest) -> tuple[Lease, Pool]:
-        """Grant an address; return the lease and its pool.
+        """Grant an address, durably; return the lease and its pool.
+
+        Many at once are written together, also those of one pool.
 
         Raises:
             NotFound, InvalidRequest, Conflict, PoolExhausted: see `contract.ipam`.
         """
-        async with self.locks.hold(f"pool {request.pool_id}"):
-            view = self.state.view
+        async with self.locks.hold(f"pool {request.pool_id}"):  # it is not being released
+            self._end_rests()
+            view = self.grants.foreseen(self.state.view, request.pool_id)
             grant = self.ipam.request_address(request, view, self.clock.now())
+            self.grants.begin(grant)
+        try:
             moved = () if grant.pool is None else (grant.pool,)
-            await self.state.commit(puts=(grant.lease, *moved))
-            return grant.lease, view.pools[request.pool_id]
+            await self.state.commit(puts=(grant.lease, *moved), is_durable=True)
+        finally:
+            self.grants.end(grant)
+        return grant.lease, view.pools[request.pool_id]
 
     async def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Forget a lease."""
-        async with self.locks.hold(f"pool {pool_id}"):
-            if lease := self.state.view.leases_of(pool_id).get(address):
-                await self.state.commit(drops=(lease,))
+        if lease := self.state.view.leases_of(pool_id).get(address):
+            await self.state.commit(drops=(lease,))
+            self.rest((lease,))
+
+    def rest(self, leases: Iterable[Lease]) -> None:
+        """Let the addresses of released leases rest: until then others are given out first."""
+        self._end_rests()
+        now_s = self.clock.monotonic_s()
+        for lease in leases:
+            if self.cooldown.begin(lease.pool_id, lease.address, now_s):
+                self.state.withhold(lease.pool_id, (lease.address,))
+
+    def _end_rests(self) -> None:
+        for pool_id, addresses in self.cooldown.over(self.clock.monotonic_s()).items():
+            self.state.release_withheld(pool_id, addresses)
 
     async def remember_engine(self, engine_id: str) -> None:
         """Note which Docker Engine this state serves."""

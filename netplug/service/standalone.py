@@ -159,6 +159,7 @@ class Standalone:
             if (lease := view.leases_of(pool_id).get(address.ip))
         ]
         await self.endpoints.delete(endpoint.id, held)
+        self.addresses.rest(held)
 
     async def _create(self, wish: NetworkWish, *, is_dry: bool) -> Network | Plan:
         if any(n.name == wish.name for n in self.networks.state.view.networks.values()):
@@ -209,9 +210,7 @@ class Standalone:
         granted.append(pool)
         for name, address in wish.aux:
             await self.addresses.request_address(
-                AddressRequest(
-                    pool_id=pool.id, address=address, kind=LeaseKind.RESERVED, owner=name
-                )
+                AddressRequest(pool_id=pool.id, address=address, kind=LeaseKind.AUX, owner=name)
             )
         needs_none = skip.ipv6 if pool.network.version == 6 else skip.ipv4
         if needs_none and wish.gateway is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv6Network
 
 from netplug.contract.store import Batch, Store
-from netplug.model import HostFacts, HostState, IPNetwork, Record, View
+from netplug.model import HostFacts, HostState, IPAddress, IPNetwork, PoolId, Record, View
 
 Listener = Callable[[View, View, Sequence[Record]], None]
 """Is told the view before and after a commit, and the records that it put or dropped."""
@@ -62,6 +62,14 @@ class State:
         """Publish a view with new facts about the host; they are not stored."""
         if facts != self.view.facts:
             self.view = self.view.with_facts(facts)
+
+    def withhold(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
+        """Publish a view in which more addresses of a pool are withheld; they are not stored."""
+        self.view = self.view.with_withheld(pool_id, more=addresses)
+
+    def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
+        """Publish a view in which addresses of a pool are withheld no more."""
+        self.view = self.view.with_withheld(pool_id, fewer=addresses)
 
     def learn_engine_subnets(self, subnets: frozenset[IPNetwork]) -> None:
         """Publish a view with the subnets of the engine's own bridges; they are not stored."""

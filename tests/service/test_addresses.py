@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from netplug.contract.ipam import AddressRequest, PoolRequest
-from netplug.errors import NotFound, PoolExhausted, StoreUnavailable
-from netplug.model import Pool, PoolId
-from tests.service.world import World, refuse_commits
+from netplug.contract.store import Batch
+from netplug.errors import Conflict, NotFound, PoolExhausted, StoreUnavailable
+from netplug.model import LeaseKind, Pool, PoolId
+from netplug.service.cooldown import Cooldown
+from tests.service.world import COOLDOWN_S, World, nothing_happens, refuse_commits
 
 
 async def pool_of(world: World, network: str = "10.9.0.0/24") -> Pool:
@@ -124,6 +127,132 @@ async def test_release_address_frees_it_and_repeating_it_succeeds(world: World) 
 
     lease, _ = await world.addresses.request_address(wish)
     assert str(lease.address) == "10.9.0.7"
+
+
+async def test_request_address_asks_for_durability(world: World) -> None:
+    pool = await pool_of(world)
+    batches: list[object] = []
+    world.store.before_commit = batches.append
+
+    await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+
+    assert [isinstance(batch, Batch) and batch.is_durable for batch in batches] == [True]
+
+
+async def test_request_address_of_a_pool_goes_on_while_others_are_being_written(
+    world: World,
+) -> None:
+    pool = await pool_of(world)
+    wish = AddressRequest(pool_id=pool.id)
+    async with world.store.held() as arrived:
+        tasks = [asyncio.create_task(world.addresses.request_address(wish)) for _ in range(32)]
+        for _ in tasks:
+            await arrived.get()
+
+    grants = await asyncio.gather(*tasks)
+
+    assert len({lease.address for lease, _ in grants}) == 32
+
+
+async def test_request_address_that_another_is_about_to_get_names_it(world: World) -> None:
+    pool = await pool_of(world)
+    wish = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.7"), owner="db")
+
+    outcomes = await asyncio.gather(
+        *(world.addresses.request_address(wish) for _ in range(2)), return_exceptions=True
+    )
+
+    (refusal,) = [o for o in outcomes if isinstance(o, Conflict)]
+    assert "is leased to db" in str(refusal)
+
+
+async def test_request_address_that_could_not_be_recorded_is_free_again(world: World) -> None:
+    pool = await pool_of(world)
+    wish = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.7"))
+    world.store.before_commit = refuse_commits(0)
+    with pytest.raises(StoreUnavailable):
+        await world.addresses.request_address(wish)
+    world.store.before_commit = nothing_happens
+
+    lease, _ = await world.addresses.request_address(wish)
+
+    assert lease.kind is LeaseKind.STATIC
+
+
+async def test_release_pool_waits_for_addresses_on_their_way(world: World) -> None:
+    pool = await pool_of(world)
+    kept = world.kept
+    async with world.store.held() as arrived:
+        asked = asyncio.create_task(
+            world.addresses.request_address(AddressRequest(pool_id=pool.id))
+        )
+        await arrived.get()
+        released = asyncio.create_task(world.addresses.release_pool(pool.id))
+
+    await asyncio.gather(asked, released)
+
+    assert {key for key in kept if key[0] != "host"} == {("pool", pool.id)}
+    assert {key for key in world.kept if key[0] != "host"} == set()
+    assert world.state.view.leases == {}
+
+
+async def lease_and_release(world: World, pool: Pool) -> str:
+    lease, _ = await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+    await world.addresses.release_address(pool.id, lease.address)
+    return str(lease.address)
+
+
+async def test_released_address_rests_until_its_time_is_over(world: World) -> None:
+    pool = await pool_of(world, "10.9.0.0/29")
+    wish = AddressRequest(pool_id=pool.id)
+    for _ in range(4):
+        await world.addresses.request_address(wish)
+    rested = [await lease_and_release(world, pool) for _ in range(2)]
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.2"))
+    world.clock.advance(COOLDOWN_S - 1)
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.1"))
+    world.clock.advance(1)
+
+    order = [str((await world.addresses.request_address(wish))[0].address) for _ in range(4)]
+
+    assert rested == ["10.9.0.5", "10.9.0.6"]
+    assert order == ["10.9.0.2", "10.9.0.5", "10.9.0.6", "10.9.0.1"]
+
+
+async def test_released_address_that_is_leased_and_released_again_rests_anew(
+    world: World,
+) -> None:
+    pool = await pool_of(world, "10.9.0.0/30")
+    given = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.1"))
+    for _ in range(2):
+        await world.addresses.request_address(given)
+        await world.addresses.release_address(pool.id, ip_address("10.9.0.1"))
+        world.clock.advance(COOLDOWN_S / 2)
+    world.clock.advance(1)
+
+    assert await lease_and_release(world, pool) == "10.9.0.2"
+
+
+async def test_rest_of_a_pool_that_is_gone_ends_without_a_trace(world: World) -> None:
+    pool = await pool_of(world)
+    await lease_and_release(world, pool)
+    await world.addresses.release_pool(pool.id)
+    world.clock.advance(COOLDOWN_S)
+    other = await pool_of(world, "10.8.0.0/24")
+
+    await lease_and_release(world, other)
+
+    assert set(world.state.view.leases) == {other.id}
+
+
+async def test_cooldown_of_zero_lets_nothing_rest(world: World) -> None:
+    pool = await pool_of(world)
+    addresses = replace(world.addresses, cooldown=Cooldown(0.0))
+    lease, _ = await addresses.request_address(AddressRequest(pool_id=pool.id))
+
+    await addresses.release_address(pool.id, lease.address)
+
+    assert world.state.view.leases == {}
 
 
 async def test_request_address_after_a_restart_does_not_begin_anew(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from netplug.errors import Conflict, InvalidOptions, InvalidRequest, KernelRefused, NotFound
 from netplug.kernel.memory import fail_at
-from netplug.model import LeaseKind, Network, Origin
+from netplug.model import LeaseKind, Network, Origin, PoolId
 from netplug.plan.diff import Delete, Plan
 from netplug.plan.objects import SandboxLink, Veth
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
@@ -351,7 +351,22 @@ async def test_create_spares_auxiliary_addresses_even_the_first(world: World) ->
 
     (kept,) = web.subnets
     assert (kept.aux, str(kept.gateway)) == ((("router", ip_address("10.9.0.1")),), "10.9.0.2/29")
+    lease = world.state.view.leases_of(PoolId("pynet-local/10.9.0.0/29"))[ip_address("10.9.0.1")]
+    assert (lease.kind, lease.owner) == (LeaseKind.AUX, "router")
     assert [str(a) for a in attached.addresses] == ["10.9.0.3/29"]
+
+
+async def test_detach_lets_the_addresses_rest(world: World) -> None:
+    subnet = SubnetWish(pool=ip_network("10.9.0.0/29"))
+    web = await made(world, NetworkWish(name="web", subnets=(subnet,)))
+    attached = await world.standalone.attach(AttachWish(network="web", netns=NETNS))
+    await world.standalone.detach(attached.id)
+    (address,) = (int(a.ip) for a in attached.addresses)
+
+    book = world.state.view.leases_of(web.pool_ids[0])
+
+    assert book.next_free(address, address, spares_withheld=False) == address
+    assert book.next_free(address, address, spares_withheld=True) is None
 
 
 # On a link of the host's

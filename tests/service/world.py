@@ -35,6 +35,7 @@ from netplug.model import (
 )
 from netplug.plan.objects import Firewall, KernelObject, Sysctl
 from netplug.service.addresses import Addresses
+from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints, mac_for
 from netplug.service.identities import Identities
 from netplug.service.journal import Journal
@@ -52,6 +53,7 @@ from tests.service.names import MemoryNames
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BRIDGES: Mapping[str, NetworkDriver] = {"bridge": BridgeDriver()}
 NETNS = "/run/netns/a"
+COOLDOWN_S = 60.0
 DOCKERS_SANDBOX = "/var/run/docker/netns/4e1c0f2a9b77"
 
 
@@ -81,9 +83,24 @@ class HookedStore(MemoryStore):
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
         self.before_commit: Hook = nothing_happens
+        self._arrived: asyncio.Queue[Batch] = asyncio.Queue()
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[asyncio.Queue[Batch]]:
+        """Let commits wait until the end of the context; yield those that do."""
+        self._is_open.clear()
+        try:
+            yield self._arrived
+        finally:
+            self._is_open.set()
 
     async def commit(self, batch: Batch) -> None:
         await asyncio.sleep(0)
+        if not self._is_open.is_set():
+            self._arrived.put_nowait(batch)
+            await self._is_open.wait()
         self.before_commit(batch)
         await super().commit(batch)
 
@@ -204,7 +221,14 @@ async def start(
         gate=Gate(),
     )
     endpoints, dns = Endpoints(networks=networks), MemoryNames()
-    addresses = Addresses(state=state, ipam=PoolIpam(), kernel=kernel, clock=clock, locks=locks)
+    addresses = Addresses(
+        state=state,
+        ipam=PoolIpam(),
+        kernel=kernel,
+        clock=clock,
+        locks=locks,
+        cooldown=Cooldown(COOLDOWN_S),
+    )
     return World(
         kernel=kernel,
         disk=disk,
