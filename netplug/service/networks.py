@@ -22,6 +22,7 @@ from netplug.model import (
 from netplug.plan.diff import Plan
 from netplug.plan.objects import KernelObject, Sysctl, Vlan
 from netplug.plan.order import is_of_firewall
+from netplug.service.aux_addresses import aux_leases
 from netplug.service.borrowed import Switches
 from netplug.service.converge import NOTHING, converge, dismantle, preview
 from netplug.service.journal import Journal
@@ -351,7 +352,8 @@ class Networks:
         """Record that `network` is built and return it so, or take it down again."""
         ready = replace(network, state=NetworkState.READY)
         try:
-            await self.state.commit(puts=(ready,), is_durable=True)
+            named = aux_leases(ready, self.state.view)
+            await self.state.commit(puts=(ready, *named), is_durable=True)
         except BaseException:
             await dismantle(objects, self.kernel)
             raise

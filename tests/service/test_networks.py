@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
+from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.contract.store import Batch
 from netplug.errors import Conflict, InvalidOptions, KernelRefused, NotFound, StoreUnavailable
 from netplug.kernel.memory import fail_at
-from netplug.model import HostFacts, NetworkId, NetworkState
+from netplug.model import HostFacts, LeaseKind, NetworkId, NetworkState
 from netplug.plan.diff import Create
 from netplug.plan.objects import Address, Bridge, Foreign, Key, Veth
 from netplug.plan.order import is_of_firewall
@@ -38,6 +39,27 @@ async def test_create_makes_the_network_ready_and_its_objects_hold(world: World)
     assert not (await world.reconciler.verify()).differences
     assert messages(world) == [
         "network 100000000000 created with driver bridge: 10.9.0.0/24, fd09::/64"
+    ]
+
+
+async def test_create_marks_the_leases_of_auxiliary_addresses(world: World) -> None:
+    pool = await world.addresses.request_pool(
+        PoolRequest(space="local", network=ip_network("10.9.0.0/24"))
+    )
+    for address in ("10.9.0.5", "10.9.0.6"):
+        await world.addresses.request_address(
+            AddressRequest(pool_id=pool.id, address=ip_address(address))
+        )
+    subnet = replace(network(1, "10.9.0.1/24").subnets[0], aux=(("nas", ip_address("10.9.0.5")),))
+
+    await world.networks.create(
+        replace(network(1, "10.9.0.1/24"), subnets=(subnet,), pool_ids=(pool.id,))
+    )
+
+    leases = (await world.restarted()).state.view.leases_of(pool.id).values()
+    assert [(str(lease.address), lease.kind, lease.owner) for lease in leases] == [
+        ("10.9.0.5", LeaseKind.AUX, "nas"),
+        ("10.9.0.6", LeaseKind.STATIC, ""),
     ]
 
 
