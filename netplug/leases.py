@@ -13,7 +13,7 @@ shares all others. A lease costs some 16 bytes and its owner's name; it is made 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -70,32 +70,36 @@ class LeaseBook(Mapping[IPAddress, Lease]):
 
     def put(self, lease: Lease) -> LeaseBook:
         """Return a book with `lease` in the place of whatever the address is leased for."""
-        return self.changed({lease.address: lease})
+        return self.changed([(lease.address, lease)])
 
     def drop(self, address: IPAddress) -> LeaseBook:
         """Return a book without that lease; itself if there is none."""
-        return self.changed({address: None})
+        return self.changed([(address, None)])
 
-    def changed(self, changes: Mapping[IPAddress, Lease | None]) -> LeaseBook:
-        """Return a book with many changes made at once; None drops.
+    def changed(self, changes: Iterable[tuple[IPAddress, Lease | None]]) -> LeaseBook:
+        """Return a book with many changes made at once, in their order; None drops.
 
         Raises:
             ValueError: a lease is of another family than those that are there.
         """
-        counts = list(self._counts)
-
-        def apply(leaf: _Leaf, address: IPAddress) -> _Leaf:
-            lease, place = changes[address], int(address) & _LAST
+        edit, counts, version = _Edit(self._root), list(self._counts), self._version
+        for address, lease in sorted(changes, key=_number):  # leaf by leaf; the order is kept
+            if lease is not None:
+                version = _same_family(address, version)
+            elif address.version != version:
+                continue
+            leaf, place = edit.at(int(address)), int(address) & _LAST
             if leaf.full >> place & 1:
                 counts[leaf.stamp(place) & _KIND] -= 1
+            elif lease is None:
+                continue
             if lease is None:
-                return leaf.without(place)
-            stamp = _stamp(lease)
-            counts[stamp & _KIND] += 1
-            return leaf.having(place, stamp, lease.owner)
-
-        here = [a for a, lease in changes.items() if lease is not None or self._leaf_of(a)]
-        return self._edited(here, apply, counts)
+                edit.leaf = leaf.without(place)
+            else:
+                stamp = _stamp(lease)
+                counts[stamp & _KIND] += 1
+                edit.leaf = leaf.having(place, stamp, lease.owner)
+        return self._having(edit.root(), counts, version)
 
     def withhold(self, addresses: Iterable[IPAddress]) -> LeaseBook:
         """Return a book in which these are withheld, too.
@@ -103,20 +107,19 @@ class LeaseBook(Mapping[IPAddress, Lease]):
         Raises:
             ValueError: one is of another family than those that are there.
         """
-
-        def apply(leaf: _Leaf, address: IPAddress) -> _Leaf:
-            return leaf.withholding(leaf.withheld | 1 << (int(address) & _LAST))
-
-        return self._edited(addresses, apply, self._counts)
+        edit, version = _Edit(self._root), self._version
+        for address in addresses:
+            version = _same_family(address, version)
+            edit.withhold(edit.at(int(address)).withheld | 1 << (int(address) & _LAST))
+        return self._having(edit.root(), self._counts, version)
 
     def release_withheld(self, addresses: Iterable[IPAddress]) -> LeaseBook:
         """Return a book in which these are withheld no more; those that are not are passed over."""
-
-        def apply(leaf: _Leaf, address: IPAddress) -> _Leaf:
-            return leaf.withholding(leaf.withheld & ~(1 << (int(address) & _LAST)))
-
-        here = [a for a in addresses if a.version == self._version]
-        return self._edited(here, apply, self._counts)
+        edit = _Edit(self._root)
+        for address in addresses:
+            if address.version == self._version:
+                edit.withhold(edit.at(int(address)).withheld & ~(1 << (int(address) & _LAST)))
+        return self._having(edit.root(), self._counts, self._version)
 
     def next_free(self, first: int, last: int, *, spares_withheld: bool) -> int | None:
         """Return the lowest address from `first` to `last` that is not leased, or None.
@@ -182,32 +185,13 @@ class LeaseBook(Mapping[IPAddress, Lease]):
         leaf = _leaf_at(self._root, number)
         return leaf if leaf is not None and leaf.full >> (number & _LAST) & 1 else None
 
-    def _edited(
-        self,
-        addresses: Iterable[IPAddress],
-        apply: Callable[[_Leaf, IPAddress], _Leaf],
-        counts: Iterable[int],
-    ) -> LeaseBook:
-        """Return a book in which `apply` has changed the leaf of each address, leaf by leaf."""
-        book, groups = LeaseBook(self.pool_id), dict[int, list[IPAddress]]()
-        book._version = self._version
-        for address in addresses:
-            if address.version != (book._version or address.version):
-                raise ValueError(f"{address} among leases of IPv{book._version}")
-            book._version = address.version
-            groups.setdefault(int(address) >> _BITS, []).append(address)
-        if not groups:
+    def _having(self, root: _Node | None, counts: Iterable[int], version: int) -> LeaseBook:
+        if root is self._root:
             return self
-        book._root = self._root
-        for number, group in groups.items():
-            first = number << _BITS
-            leaf = _leaf_at(book._root, first) or _Leaf(first)
-            for address in group:
-                leaf = apply(leaf, address)
-            book._root = _with_leaf(book._root, leaf)
+        book = LeaseBook(self.pool_id)
+        book._root = root
         book._counts = tuple(counts)
-        if book._root is None:
-            book._version = 0
+        book._version = 0 if root is None else version
         return book
 
 
@@ -232,6 +216,16 @@ _KIND_BITS = 3
 _KIND = (1 << _KIND_BITS) - 1
 _NO_COUNTS = (0,) * len(_KINDS)
 _STAMP = Struct("<q")
+
+
+def _number(change: tuple[IPAddress, Lease | None]) -> int:
+    return int(change[0])
+
+
+def _same_family(address: IPAddress, version: int) -> int:
+    if address.version != (version or address.version):
+        raise ValueError(f"{address} among leases of IPv{version}")
+    return address.version
 
 
 def _stamp(lease: Lease) -> int:
@@ -292,9 +286,6 @@ class _Leaf:
             self.owners[:before] + self.owners[behind:],
             self.stamps[: before * _STAMP.size] + self.stamps[behind * _STAMP.size :],
         )
-
-    def withholding(self, withheld: int) -> _Leaf:
-        return _Leaf(self.first, self.full, withheld, self.owners, self.stamps)
 
     def _around(self, place: int) -> tuple[int, int]:
         """Return where what belongs to a place ends and begins before and behind it."""
@@ -366,6 +357,39 @@ class _Branch:
 
 
 _Node = _Leaf | _Branch
+
+
+class _Edit:
+    """Changes of a tree, leaf by leaf: what follows on the same leaf costs no walk."""
+
+    __slots__ = ("_before", "_root", "leaf")
+
+    def __init__(self, root: _Node | None) -> None:
+        self._root = root
+        self.leaf = self._before = _NO_LEAF
+
+    def at(self, number: int) -> _Leaf:
+        """Go to the leaf of an address, and return it."""
+        if number >> _BITS != self.leaf.first >> _BITS:
+            self._root = self.root()
+            leaf = _leaf_at(self._root, number)
+            self.leaf = self._before = _Leaf(number & ~_LAST) if leaf is None else leaf
+        return self.leaf
+
+    def withhold(self, withheld: int) -> None:
+        """Let these be what is withheld on the leaf."""
+        leaf = self.leaf
+        if withheld != leaf.withheld:
+            self.leaf = _Leaf(leaf.first, leaf.full, withheld, leaf.owners, leaf.stamps)
+
+    def root(self) -> _Node | None:
+        """Return the tree as it is now."""
+        if self.leaf is self._before:
+            return self._root
+        return _with_leaf(self._root, self.leaf)
+
+
+_NO_LEAF = _Leaf(-1)
 
 
 def _leaf_at(node: _Node | None, number: int) -> _Leaf | None:

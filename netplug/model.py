@@ -499,7 +499,7 @@ class _Draft:
         self._host = view.host
         self._tables: dict[str, dict[Any, Any]] = {}
         self._books: dict[PoolId, LeaseBook] = {}
-        self._leases: dict[PoolId, dict[IPAddress, Lease | None]] = {}
+        self._leases: dict[PoolId, list[tuple[IPAddress, Lease | None]]] = {}
 
     def put(self, record: Record) -> None:
         """Put `record` in the place of its namesake."""
@@ -512,7 +512,7 @@ class _Draft:
             case Pool():
                 self._table("pools")[record.id] = record
             case Lease():
-                self._leases.setdefault(record.pool_id, {})[record.address] = record
+                self._leases.setdefault(record.pool_id, []).append((record.address, record))
             case NameRecord():
                 self._table("records")[record.key] = record
             case HostState():
@@ -531,7 +531,7 @@ class _Draft:
                 self._books[record.id] = LeaseBook(record.id)
                 self._leases.pop(record.id, None)
             case Lease():
-                self._leases.setdefault(record.pool_id, {})[record.address] = None
+                self._leases.setdefault(record.pool_id, []).append((record.address, None))
             case NameRecord():
                 self._table("records").pop(record.key, None)
             case HostState():

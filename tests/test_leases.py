@@ -48,7 +48,7 @@ def lease_of(
 
 
 def book_of(leases: Iterable[Lease]) -> LeaseBook:
-    return LeaseBook(POOL).changed({lease.address: lease for lease in leases})
+    return LeaseBook(POOL).changed((lease.address, lease) for lease in leases)
 
 
 def full(network: int, size: int) -> LeaseBook:
@@ -105,7 +105,7 @@ class Books(RuleBasedStateMachine):
         start = int(self.drawn(data)) & ~63
         run = {a: lease_of(a) for n in range(start, start + 64) for a in [self.family(n)]}
         self.model.leases |= run
-        self.becomes(self.book.changed(run))
+        self.becomes(self.book.changed(run.items()))
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
@@ -118,7 +118,7 @@ class Books(RuleBasedStateMachine):
         gone = sorted(self.model.leases, key=int)[::2]
         for address in gone:
             del self.model.leases[address]
-        self.becomes(self.book.changed(dict.fromkeys(gone)))
+        self.becomes(self.book.changed((address, None) for address in gone))
 
     @rule(data=st.data())
     def withhold(self, data: st.DataObject) -> None:
