@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +25,10 @@ class Batch:
 class Store(Protocol):
     """Keeps records; one writer at a time, and the store is what enforces it."""
 
-    async def load(self) -> tuple[Record, ...]:
-        """Return every record.
+    def load(self) -> AsyncIterator[tuple[Record, ...]]:
+        """Yield every record, in portions: all of a million at once would be held twice.
+
+        What is committed meanwhile may be among them or not.
 
         Raises:
             StoreUnavailable: it cannot be read, or holds what this version cannot read. It is

@@ -28,12 +28,13 @@ class State:
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        records = await store.load()
-        host = next((r for r in records if isinstance(r, HostState)), None)
-        if host is None:
-            host = _new_host()
-            await store.commit(Batch(puts=(host,), is_durable=True))
-        return cls(store, View(host=host).with_records(records))
+        new_host = _new_host()
+        view = View(host=new_host)
+        async for records in store.load():
+            view = view.with_records(records)
+        if view.host is new_host:
+            await store.commit(Batch(puts=(new_host,), is_durable=True))
+        return cls(store, view)
 
     async def commit(
         self, *, puts: Sequence[Record] = (), drops: Sequence[Record] = (), is_durable: bool = False
@@ -45,7 +46,8 @@ class State:
         """
         await self._store.commit(Batch(puts=tuple(puts), drops=tuple(drops), is_durable=is_durable))
         before = self.view
-        self.view = before.without(drops).with_records(puts)
+        after = before.without(drops) if drops else before
+        self.view = after.with_records(puts) if puts else after
         for listener in self._listeners:
             listener(before, self.view, (*drops, *puts))
 

@@ -2,7 +2,7 @@
 
     store = await SqliteStore.opened(Path("/var/lib/pynet/state.db"))
     await store.commit(Batch(puts=(network, lease), is_durable=True))
-    records = await store.load()
+    async for records in store.load(): ...
 
 `sqlite` is the store over a `database` that only its own thread touches; `lock` keeps a second
 daemon out, `migrate` makes the schema, `codec` turns records into JSON. `memory` keeps the same

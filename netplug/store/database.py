@@ -75,10 +75,14 @@ class Database:
             self._lock.release()
             raise
 
-    def read(self) -> list[Entry]:
-        """Return everything."""
+    def read(self, behind: Key, limit: int) -> list[Entry]:
+        """Return the next so many entries behind a key, in the order of keys."""
         with _explained(self.path):
-            rows = self._connection.execute("SELECT kind, key, value FROM record")
+            rows = self._connection.execute(
+                "SELECT kind, key, value FROM record WHERE (kind, key) > (?, ?) "
+                "ORDER BY kind, key LIMIT ?",
+                (*behind, limit),
+            )
             return [Entry(*row) for row in rows]
 
     def write(self, group: Sequence[Changes], *, is_durable: bool) -> None:

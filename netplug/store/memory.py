@@ -9,6 +9,7 @@ after_restart = MemoryStore(disk)
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from netplug.contract.store import Batch
@@ -40,10 +41,10 @@ class MemoryStore:
             raise StoreUnavailable("in memory", "in use by another store", "close that one first")
         self._disk.is_in_use = True
 
-    async def load(self) -> tuple[Record, ...]:
-        """Return every record."""
+    async def load(self) -> AsyncIterator[tuple[Record, ...]]:
+        """Yield every record, all at once."""
         self._refuse_if_closed()
-        return tuple(
+        yield tuple(
             decode(Entry(*key, value), "in memory") for key, value in self._disk.values.items()
         )
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -21,11 +22,14 @@ from typing import TypeVar
 from netplug.contract.store import Batch
 from netplug.errors import StoreUnavailable
 from netplug.model import Record
-from netplug.store.codec import decode, encode, key_of
+from netplug.store.codec import Key, decode, encode, key_of
 from netplug.store.database import Changes, Database
 
 TIDY_AFTER_ROWS = 256
 """So many rows in the WAL, at most a page (4 KiB) each and usually less, are worth moving."""
+
+LOADED_AT_ONCE = 4096
+"""So many records are loaded in one portion: some MiB."""
 
 TIDY_IDLE_S = 0.5
 """Nothing to write for so long counts as idle: moving takes milliseconds, and a commit waits."""
@@ -47,6 +51,7 @@ class _Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Load:
+    behind: Key
     done: Future[tuple[Record, ...]]
 
 
@@ -87,12 +92,17 @@ class SqliteStore:
             raise
         return store
 
-    async def load(self) -> tuple[Record, ...]:
-        """Return every record."""
-        self._refuse_if_closed()
-        load = _Load(done=Future())
-        self._jobs.put(load)
-        return await _outcome(load.done)
+    async def load(self) -> AsyncIterator[tuple[Record, ...]]:
+        """Yield every record, in portions."""
+        behind: Key = ("", "")
+        while True:
+            self._refuse_if_closed()
+            load = _Load(behind=behind, done=Future())
+            self._jobs.put(load)
+            if not (portion := await _outcome(load.done)):
+                return
+            yield portion
+            behind = key_of(portion[-1])
 
     async def commit(self, batch: Batch) -> None:
         """Write `batch` atomically; when it returns, the promise of `is_durable` holds."""
@@ -153,8 +163,8 @@ def _do(jobs: Sequence[_Job], database: Database) -> None:
         _write(commits, database)
         commits = []
         match job:
-            case _Load(done=loaded):
-                _settle([loaded], lambda: _records(database))
+            case _Load():
+                _settle([job.done], partial(_records, database, job.behind))
             case _Close(done=closed):
                 _settle([closed], database.close)
     _write(commits, database)
@@ -168,8 +178,9 @@ def _write(commits: Sequence[_Commit], database: Database) -> None:
         _settle(waiting, lambda: database.write(group, is_durable=is_durable))
 
 
-def _records(database: Database) -> tuple[Record, ...]:
-    return tuple(decode(entry, str(database.path)) for entry in database.read())
+def _records(database: Database, behind: Key) -> tuple[Record, ...]:
+    entries = database.read(behind, LOADED_AT_ONCE)
+    return tuple(decode(entry, str(database.path)) for entry in entries)
 
 
 def _settle(waiting: Sequence[Future[T]], action: Callable[[], T]) -> None:

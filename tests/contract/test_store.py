@@ -31,6 +31,7 @@ from netplug.model import (
 )
 from netplug.store.memory import Disk, MemoryStore
 from netplug.store.sqlite import SqliteStore
+from tests.store.loading import loaded
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 POOL = Pool(
@@ -95,13 +96,13 @@ async def store(opener: Opener) -> Store:
 
 
 async def test_load_of_a_new_store_is_empty(store: Store) -> None:
-    assert await store.load() == ()
+    assert await loaded(store) == ()
 
 
 async def test_load_returns_what_was_committed(store: Store) -> None:
     await store.commit(Batch(puts=ALL))
 
-    assert set(await store.load()) == set(ALL)
+    assert set(await loaded(store)) == set(ALL)
 
 
 @pytest.mark.parametrize("is_durable", [False, True])
@@ -112,7 +113,7 @@ async def test_reopen_finds_what_was_committed(opener: Opener, is_durable: bool)
 
     after = await opener()
 
-    assert set(await after.load()) == set(ALL)
+    assert set(await loaded(after)) == set(ALL)
 
 
 async def test_put_of_a_namesake_replaces_it(store: Store) -> None:
@@ -121,7 +122,7 @@ async def test_put_of_a_namesake_replaces_it(store: Store) -> None:
 
     await store.commit(Batch(puts=(ready,)))
 
-    assert await store.load() == (ready,)
+    assert await loaded(store) == (ready,)
 
 
 async def test_put_of_the_same_name_in_another_kind_keeps_both(store: Store) -> None:
@@ -129,7 +130,7 @@ async def test_put_of_the_same_name_in_another_kind_keeps_both(store: Store) -> 
 
     await store.commit(Batch(puts=(NETWORK, namesake)))
 
-    assert set(await store.load()) == {NETWORK, namesake}
+    assert set(await loaded(store)) == {NETWORK, namesake}
 
 
 async def test_put_of_an_address_in_two_pools_keeps_both(store: Store) -> None:
@@ -137,7 +138,7 @@ async def test_put_of_an_address_in_two_pools_keeps_both(store: Store) -> None:
 
     await store.commit(Batch(puts=(LEASE, elsewhere)))
 
-    assert set(await store.load()) == {LEASE, elsewhere}
+    assert set(await loaded(store)) == {LEASE, elsewhere}
 
 
 async def test_drop_removes_by_name_whatever_else_the_record_says(store: Store) -> None:
@@ -145,14 +146,14 @@ async def test_drop_removes_by_name_whatever_else_the_record_says(store: Store) 
 
     await store.commit(Batch(drops=(replace(NETWORK, name="renamed"),)))
 
-    assert await store.load() == (POOL,)
+    assert await loaded(store) == (POOL,)
 
 
 @pytest.mark.parametrize("is_durable", [False, True])
 async def test_drop_of_an_absent_record_is_passed_over(store: Store, is_durable: bool) -> None:
     await store.commit(Batch(puts=(POOL,), drops=(LEASE,), is_durable=is_durable))
 
-    assert await store.load() == (POOL,)
+    assert await loaded(store) == (POOL,)
 
 
 async def test_commit_of_nothing_changes_nothing(store: Store) -> None:
@@ -160,13 +161,13 @@ async def test_commit_of_nothing_changes_nothing(store: Store) -> None:
 
     await store.commit(Batch(is_durable=True))
 
-    assert await store.load() == (POOL,)
+    assert await loaded(store) == (POOL,)
 
 
 async def test_commit_of_a_record_put_and_dropped_keeps_it(store: Store) -> None:
     await store.commit(Batch(puts=(POOL,), drops=(POOL,)))
 
-    assert await store.load() == (POOL,)
+    assert await loaded(store) == (POOL,)
 
 
 async def test_commits_called_together_are_applied_in_order(store: Store) -> None:
@@ -176,16 +177,16 @@ async def test_commits_called_together_are_applied_in_order(store: Store) -> Non
         *(store.commit(Batch(puts=(v,), is_durable=v.name.endswith("7"))) for v in versions)
     )
 
-    assert await store.load() == (versions[-1],)
+    assert await loaded(store) == (versions[-1],)
 
 
 async def test_load_called_behind_commits_sees_them(store: Store) -> None:
     writing = [asyncio.ensure_future(store.commit(Batch(puts=(r,)))) for r in ALL]
-    loaded = asyncio.ensure_future(store.load())
+    loading = asyncio.ensure_future(loaded(store))
 
-    await asyncio.gather(*writing, loaded)
+    await asyncio.gather(*writing, loading)
 
-    assert set(loaded.result()) == set(ALL)
+    assert set(loading.result()) == set(ALL)
 
 
 async def test_commit_whose_caller_is_cancelled_takes_place(store: Store) -> None:
@@ -194,7 +195,7 @@ async def test_commit_whose_caller_is_cancelled_takes_place(store: Store) -> Non
     writing.cancel()
     await asyncio.wait([writing])
 
-    assert await store.load() == (POOL,)
+    assert await loaded(store) == (POOL,)
 
 
 async def test_commit_of_a_record_without_json_form_writes_nothing(store: Store) -> None:
@@ -203,7 +204,7 @@ async def test_commit_of_a_record_without_json_form_writes_nothing(store: Store)
     with pytest.raises(NotImplementedError):
         await store.commit(Batch(puts=(POOL, unfit)))
 
-    assert await store.load() == ()
+    assert await loaded(store) == ()
 
 
 async def test_open_while_another_store_is_open_is_refused(opener: Opener) -> None:
@@ -213,7 +214,7 @@ async def test_open_while_another_store_is_open_is_refused(opener: Opener) -> No
         await opener()
 
     await first.commit(Batch(puts=(POOL,)))
-    assert await first.load() == (POOL,)
+    assert await loaded(first) == (POOL,)
 
 
 async def test_close_repeated_does_not_let_a_third_store_in(opener: Opener) -> None:
@@ -235,7 +236,7 @@ async def test_close_behind_a_commit_writes_it_first(opener: Opener) -> None:
     await before.close()
 
     await writing
-    assert await (await opener()).load() == (POOL,)
+    assert await loaded(await opener()) == (POOL,)
 
 
 async def test_closed_store_refuses_to_work(store: Store) -> None:
@@ -244,4 +245,4 @@ async def test_closed_store_refuses_to_work(store: Store) -> None:
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.commit(Batch(puts=(POOL,)))
     with pytest.raises(StoreUnavailable, match="closed"):
-        await store.load()
+        await loaded(store)

@@ -20,6 +20,7 @@ from netplug.errors import StoreUnavailable
 from netplug.model import Lease, LeaseKind, PoolId
 from netplug.store.migrate import VERSION
 from netplug.store.sqlite import TIDY_AT_ONCE_ROWS, SqliteStore
+from tests.store.loading import loaded
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -56,7 +57,7 @@ async def written(path: Path) -> Path:
 async def _content(path: Path) -> set[object]:
     store = await SqliteStore.opened(path)
     try:
-        return set(await store.load())
+        return set(await loaded(store))
     finally:
         await store.close()
 
@@ -207,7 +208,7 @@ async def test_open_of_schema_1_makes_its_endpoint_leases_dynamic(written: Path)
             connection.execute("INSERT INTO record VALUES ('lease', ?, ?)", (key, value))
 
     store = await SqliteStore.opened(written)
-    leases = [record for record in await store.load() if isinstance(record, Lease)]
+    leases = [record for record in await loaded(store) if isinstance(record, Lease)]
     await store.close()
 
     assert {(str(lease.address), lease.kind, lease.owner) for lease in leases} == {
@@ -216,13 +217,28 @@ async def test_open_of_schema_1_makes_its_endpoint_leases_dynamic(written: Path)
     }
 
 
+@pytest.mark.parametrize("at_once", [1, 7, len(LEASES)])
+async def test_load_in_portions_yields_each_record_once(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("netplug.store.sqlite.LOADED_AT_ONCE", at_once)
+    await store.commit(Batch(puts=LEASES))
+
+    portions = [portion async for portion in store.load()]
+
+    assert sorted(str(lease) for portion in portions for lease in portion) == sorted(
+        str(lease) for lease in LEASES
+    )
+    assert {len(portion) for portion in portions[:-1]} <= {at_once}
+
+
 async def test_load_of_a_record_that_does_not_decode_names_file_and_record(written: Path) -> None:
     with closing(sqlite3.connect(written, isolation_level=None)) as connection:
         connection.execute("UPDATE record SET value = x'7b7d' WHERE key = 'p/10.9.0.7'")
     store = await SqliteStore.opened(written)
 
     with pytest.raises(StoreUnavailable, match=rf"{written}: lease 'p/10\.9\.0\.7' cannot be read"):
-        await store.load()
+        await loaded(store)
 
     await store.close()
 
@@ -280,7 +296,7 @@ async def test_commit_that_the_disk_refuses_writes_nothing_and_the_next_one_work
     await store.commit(Batch(puts=LEASES[10:]))
 
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable, StoreUnavailable]
-    assert set(await store.load()) == set(LEASES)
+    assert set(await loaded(store)) == set(LEASES)
 
 
 async def test_wal_that_grew_long_is_moved_into_the_file_between_commits(
@@ -288,7 +304,7 @@ async def test_wal_that_grew_long_is_moved_into_the_file_between_commits(
 ) -> None:
     absent = tuple(_lease(number) for number in range(1000, 1000 + TIDY_AT_ONCE_ROWS))
     await store.commit(Batch(puts=LEASES, drops=absent))
-    await store.load()
+    await loaded(store)
 
     (tmp_path / "copy").mkdir()
     shutil.copy(path, tmp_path / "copy")
