@@ -59,8 +59,10 @@ class Addresses:
         """
         async with self.locks.hold(f"pool {request.pool_id}"):  # it is not being released
             self._end_rests()
-            view = self.grants.foreseen(self.state.view, request.pool_id)
-            grant = self.ipam.request_address(request, view, self.clock.now())
+            view, now = self.state.view, self.clock.now()
+            grant = self.grants.chosen(
+                request.pool_id, view, lambda view: self.ipam.request_address(request, view, now)
+            )
             self.grants.begin(grant)
         try:
             moved = () if grant.pool is None else (grant.pool,)

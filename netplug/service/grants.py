@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netplug.contract.ipam import AddressGrant
-from netplug.model import IPAddress, PoolId, Record, View
+from netplug.model import IPAddress, PoolId, View
+
+_UnderWay = dict[IPAddress, tuple[AddressGrant, asyncio.Event]]
 
 
 @dataclass(slots=True)
 class Grants:
     """What is on its way to the store, so that many requests of one pool are written together."""
 
-    _under_way: dict[PoolId, dict[IPAddress, tuple[AddressGrant, asyncio.Event]]] = field(
-        default_factory=dict
-    )
+    _under_way: dict[PoolId, _UnderWay] = field(default_factory=dict)
 
-    def foreseen(self, view: View, pool_id: PoolId) -> View:
-        """Return the view as it will be when everything of a pool is recorded."""
-        under_way = self._under_way.get(pool_id)
-        if not under_way:
-            return view
-        puts: list[Record] = []
-        for grant, _ in under_way.values():
-            puts += [grant.lease] if grant.pool is None else [grant.lease, grant.pool]
-        return view.with_records(puts)
+    def chosen(
+        self, pool_id: PoolId, view: View, choose: Callable[[View], AddressGrant]
+    ) -> AddressGrant:
+        """Return what `choose` grants of a pool beside all that is under way.
+
+        With the pool's cursor behind them, it hardly ever chooses one of those; only then are
+        they put in the view, each of them.
+        """
+        under_way = self._under_way.get(pool_id, {})
+        grants = [grant for grant, _ in under_way.values()]
+        if moved := next((grant.pool for grant in reversed(grants) if grant.pool), None):
+            view = view.with_records((moved,))
+        grant = choose(view)
+        if grant.lease.address in under_way:
+            grant = choose(view.with_records(grant.lease for grant in grants))
+        return grant
 
     def begin(self, grant: AddressGrant) -> None:
         """Hold the address of a grant until `end`."""
-        of_pool = self._under_way.setdefault(grant.lease.pool_id, {})
-        of_pool[grant.lease.address] = (grant, asyncio.Event())
+        under_way = self._under_way.setdefault(grant.lease.pool_id, {})
+        under_way[grant.lease.address] = (grant, asyncio.Event())
 
     def end(self, grant: AddressGrant) -> None:
         """Hold the address no more: it is recorded, or is not."""
-        of_pool = self._under_way[grant.lease.pool_id]
-        _, done = of_pool.pop(grant.lease.address)
+        under_way = self._under_way[grant.lease.pool_id]
+        _, done = under_way.pop(grant.lease.address)
         done.set()
-        if not of_pool:
+        if not under_way:
             del self._under_way[grant.lease.pool_id]
 
     async def settled(self, pool_id: PoolId) -> None:

@@ -166,6 +166,22 @@ async def test_request_address_that_another_is_about_to_get_names_it(world: Worl
     assert "is leased to db" in str(refusal)
 
 
+async def test_request_address_that_wraps_round_passes_over_those_under_way(
+    world: World,
+) -> None:
+    pool = await pool_of(world, "10.9.0.0/29")
+    gateways, endpoints = (
+        AddressRequest(pool_id=pool.id, kind=kind)
+        for kind in (LeaseKind.GATEWAY, LeaseKind.DYNAMIC)
+    )
+
+    grants = await asyncio.gather(
+        *(world.addresses.request_address(wish) for wish in (endpoints, gateways) * 3)
+    )
+
+    assert sorted(int(lease.address) & 7 for lease, _ in grants) == [1, 2, 3, 4, 5, 6]
+
+
 async def test_request_address_that_could_not_be_recorded_is_free_again(world: World) -> None:
     pool = await pool_of(world)
     wish = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.7"))
