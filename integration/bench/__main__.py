@@ -14,6 +14,8 @@ from integration.bench import daemon, macvlan
 from integration.bench.api import Api
 from integration.bench.dns import report as dns_report
 from integration.bench.dns import run as dns_run
+from integration.bench.ipam import report as ipam_report
+from integration.bench.ipam import run as ipam_run
 from integration.bench.links import Links
 from integration.bench.operations import DOCKER, IMAGE, PYNET, Contestant, take_turns
 from integration.bench.ports import report as ports_report
@@ -34,7 +36,7 @@ Measure = Callable[[Lab, argparse.Namespace], Report]
 
 def main() -> int:
     arguments = _parse()
-    if reason := probes.first_missing(*probes.OF_AN_ENGINE, *arguments.needs):
+    if reason := probes.first_missing(*arguments.needs):
         print(f"nothing measured: {reason}", file=sys.stderr)
         return 0
     with Lab() as lab:
@@ -76,6 +78,7 @@ def _parse() -> argparse.Namespace:
         needs=macvlan.NEEDS,
     )
     _add_dns(subjects.add_parser("dns", help="the embedded DNS"))
+    _add_common(subjects.add_parser("ipam", help="leasing addresses"), _ipam, has_engine=False)
     return parser.parse_args()
 
 
@@ -99,9 +102,14 @@ def _add_dns(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, measure: Measure, *, needs: Sequence[str] = ()
+    parser: argparse.ArgumentParser,
+    measure: Measure,
+    *,
+    needs: Sequence[str] = (),
+    has_engine: bool = True,
 ) -> None:
-    parser.set_defaults(measure=measure, needs=needs)
+    of_engine = probes.OF_AN_ENGINE if has_engine else ()
+    parser.set_defaults(measure=measure, needs=(*of_engine, *needs))
     parser.add_argument("--runs", type=int, default=20, metavar="N", help="timings of each kind")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all timings to FILE")
 
@@ -129,6 +137,11 @@ def _dns(lab: Lab, arguments: argparse.Namespace) -> Report:
     seconds, names = arguments.seconds, arguments.names
     result = dns_run.measure(lab, arguments.runs, seconds, names, _tell)
     return dns_report.as_text(result), dns_report.as_json(result)
+
+
+def _ipam(_: Lab, arguments: argparse.Namespace) -> Report:
+    result = ipam_run.measure(arguments.runs, _tell)
+    return ipam_report.as_text(result), ipam_report.as_json(result)
 
 
 def _measure(lab: Lab, sizes: Sequence[int], runs: int, docker_limit: int) -> Result:
