@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netplug.contract.driver import NO_WISH, FactsWish
-from netplug.model import HostFacts, IPNetwork, LinkFacts, Parent
+from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent
 from netplug.plan.diff import Step
 from netplug.plan.objects import Foreign, KernelObject, Key, Sysctl
 
@@ -19,6 +19,14 @@ class Translation:
     packets: int = 0
     bytes: int = 0
     rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """What is in a network namespace: addresses that others may ask for, and perhaps a process."""
+
+    addresses: frozenset[IPAddress] = frozenset()
+    is_inhabited: bool = False
 
 
 class Kernel(Protocol):
@@ -131,5 +139,27 @@ class Kernel(Protocol):
         """Return the link on which the host reaches `network` directly, without a gateway.
 
         Empty if there is none. Two look-ups, of the first and the last address; no dump.
+        """
+        ...
+
+    async def sandboxes(self, known: Collection[str]) -> Mapping[str, SandboxFacts]:
+        """Return what is in the namespaces of these paths, and in those that lie beside them.
+
+        Beside them is in the same folders, and where Docker and `ip netns` have theirs. One that is
+        not there is left out, as is the host's own. Enters each, some 0.5 ms: not hot.
+
+        Raises:
+            KernelRefused: the addresses of one cannot be read.
+        """
+        ...
+
+    async def answering(self, addresses: Collection[IPAddress]) -> Mapping[IPAddress, str]:
+        """Return which addresses somebody has, and the link on which the host finds them.
+
+        The host's own are among them. The others are asked for on the link that leads to them
+        directly (ARP, neighbour solicitation), and have a second to answer.
+
+        Raises:
+            KernelRefused: the neighbours cannot be asked.
         """
         ...

@@ -8,9 +8,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from netplug.contract.driver import NO_WISH, FactsWish
-from netplug.contract.kernel import Translation
+from netplug.contract.kernel import SandboxFacts, Translation
 from netplug.errors import PynetError
-from netplug.kernel import sandbox, switches
+from netplug.kernel import sandbox, switches, whereabouts
 from netplug.kernel.connections import Connections
 from netplug.kernel.firewall.iptables import Iptables
 from netplug.kernel.hostlinks import HostLinks
@@ -20,7 +20,7 @@ from netplug.kernel.links import Links
 from netplug.kernel.reaper import Reaper
 from netplug.kernel.sandboxfilters import SandboxFilters
 from netplug.kernel.sandboxmtu import SandboxMtus
-from netplug.model import HostFacts, IPNetwork, LinkFacts, Parent
+from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent
 from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import (
     Address,
@@ -65,6 +65,7 @@ class LinuxKernel:
     def __init__(self, instance: str) -> None:
         self._links = Links(instance)
         self._hosts_links = HostLinks(self._links)
+        self._neighbours = whereabouts.Neighbours(self._links)
         self._mtus = SandboxMtus(self._links.alias)
         self._filters = SandboxFilters(instance)
         self._firewall = Iptables()
@@ -191,6 +192,14 @@ class LinuxKernel:
     async def link_towards(self, network: IPNetwork) -> str:
         """Return the link on which the host reaches `network` directly, empty if there is none."""
         return await self._links.on_link(network[0]) or await self._links.on_link(network[-1]) or ""
+
+    async def sandboxes(self, known: Collection[str]) -> Mapping[str, SandboxFacts]:
+        """Return what is in the namespaces of these paths, and in those that lie beside them."""
+        return await whereabouts.sandboxes(known)
+
+    async def answering(self, addresses: Collection[IPAddress]) -> Mapping[IPAddress, str]:
+        """Return which addresses somebody has, and the link on which the host finds them."""
+        return await self._neighbours.answering(addresses)
 
     async def _look_at_link(self, name: str) -> Seen | None:
         link = await self._links.look(name)

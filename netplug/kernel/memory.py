@@ -19,10 +19,10 @@ from itertools import count
 from types import MappingProxyType
 
 from netplug.contract.driver import NO_WISH, FactsWish
-from netplug.contract.kernel import Translation
+from netplug.contract.kernel import SandboxFacts, Translation
 from netplug.errors import Conflict, KernelRefused, PortTaken, PynetError, Unsupported
 from netplug.kernel import memoryuplinks
-from netplug.model import HostFacts, IPNetwork, LinkFacts, Parent, Protocol
+from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent, Protocol
 from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import (
     Address,
@@ -101,7 +101,8 @@ class MemoryKernel:
     `foreign` are links of others, `namespaces` the paths that sandbox links may enter, `routes`
     the networks that the host reaches directly, by link, `port_holders` who has a port of the host
     other than pynet, `uplinks` the host's own links, `link_kinds` the types of links that it can
-    make. `before_step` is called before each step and may raise in its place. Every call first lets
+    make, `inhabitants` what is in namespaces besides our own links, `neighbours` who answers, by
+    link. `before_step` is called before each step and may raise in its place. Every call first lets
     others run, as a trip to the kernel would.
     """
 
@@ -125,6 +126,8 @@ class MemoryKernel:
         self.port_holders = dict(port_holders)
         self._objects: dict[Key, KernelObject] = {}
         self._is_touched = False
+        self.inhabitants: dict[str, SandboxFacts] = {}
+        self.neighbours: dict[IPAddress, str] = {}
         self.uplinks: dict[str, LinkFacts] = {}
         self.link_kinds = set(link_kinds)
         for name in SWITCHES:
@@ -280,6 +283,27 @@ class MemoryKernel:
                 if end in reached:
                     return link
         return ""
+
+    async def sandboxes(self, known: Collection[str]) -> Mapping[str, SandboxFacts]:
+        """Return what is in the namespaces of these paths, and in those that lie beside them."""
+        await asyncio.sleep(0)
+        found = {path: SandboxFacts() for path in self.namespaces} | self.inhabitants
+        for link in self._sandbox_links():
+            within = found.get(link.netns, SandboxFacts())
+            own = {address.ip for address in link.addresses}
+            found[link.netns] = replace(within, addresses=within.addresses | own)
+        return MappingProxyType(found)
+
+    async def answering(self, addresses: Collection[IPAddress]) -> Mapping[IPAddress, str]:
+        """Return which addresses somebody has, and the link on which the host finds them."""
+        await asyncio.sleep(0)
+        hosts = [o for o in self._objects.values() if isinstance(o, Address)]
+        found = {o.address.ip: o.link for o in hosts} | self.neighbours
+        bridges = {veth.name: veth.bridge for veth in self._veths()}
+        for link in self._sandbox_links():
+            way = bridges.get(link.host_link) or link.host_link
+            found |= {address.ip: way for address in link.addresses}
+        return MappingProxyType({a: found[a] for a in addresses if a in found})
 
     def _found(self, wanted: Collection[KernelObject]) -> set[Seen]:
         found: set[Seen] = set()

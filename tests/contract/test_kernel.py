@@ -534,6 +534,18 @@ class KernelContract:
         assert await kernel.firewall(wanted) == wanted
         assert not kernel.has_changed()
 
+    async def test_addresses_are_found_where_they_are(self, kernel: Kernel, netns: str) -> None:
+        bridge, veth = replace(BRIDGE, is_up=True), replace(VETH, is_up=True)
+        await make(kernel, bridge, GATEWAY, veth, inside(netns))
+        here, there, nowhere = (ip_address(f"10.9.0.{n}") for n in (1, 2, 77))
+
+        within = await kernel.sandboxes([netns, "/run/netns/none"])
+        answering = await kernel.answering([here, there, nowhere])
+
+        assert within[netns].addresses == {there}
+        assert "/run/netns/none" not in within
+        assert answering == {here: BRIDGE.name, there: BRIDGE.name}
+
 
 def _made(wish: Bridge | Veth) -> Bridge | Veth:
     return BRIDGE if isinstance(wish, Bridge) else VETH
