@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
-from netplug.model import EndpointId, IPNetwork, NetworkId
+from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId
 from netplug.model import Protocol as Transport
 
 
@@ -37,6 +37,7 @@ class EngineEndpoint:
     id: EndpointId
     name: str
     container_id: str = ""
+    addresses: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

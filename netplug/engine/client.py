@@ -78,7 +78,12 @@ class EngineClient:
     async def network(self, network_id: str) -> EngineNetwork | None:
         """Return one network with its endpoints; None where the engine has none of that id."""
         body = await self._get(f"/networks/{quote(network_id, safe='')}", may_be_missing=True)
-        return self._decode(body, wire.Network).value() if body else None
+        if not body:
+            return None
+        try:
+            return self._decode(body, wire.Network).value()
+        except ValueError as error:
+            raise self._unreachable(f"its reply makes no sense: {error}") from error
 
     async def container(self, container_id: str) -> EngineContainer | None:
         """Return what one container is called; None where the engine has none of that id."""

@@ -5,12 +5,12 @@ Source: moby api/types/{network,container,system,events}; the same from API 1.24
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 
 from msgspec import Struct, field
 
 from netplug.contract.engine import EngineContainer, EngineEndpoint, EngineEvent, EngineNetwork
-from netplug.model import EndpointId, IPNetwork, NetworkId, Protocol
+from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId, Protocol
 
 # An endpoint without a sandbox is listed under this prefix and its own id.
 _NO_CONTAINER = "ep-"
@@ -33,6 +33,16 @@ class Attached(Struct, frozen=True):
 
     name: str = field(name="Name")
     endpoint_id: str = field(name="EndpointID")
+    ipv4_address: str = field(name="IPv4Address", default="")
+    ipv6_address: str = field(name="IPv6Address", default="")
+
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return its addresses, which the engine writes with a prefix length.
+
+        Raises:
+            ValueError: one is none.
+        """
+        return tuple(ip_interface(a).ip for a in (self.ipv4_address, self.ipv6_address) if a)
 
 
 class Network(Struct, frozen=True):
@@ -44,12 +54,17 @@ class Network(Struct, frozen=True):
     containers: dict[str, Attached] | None = field(name="Containers", default=None)
 
     def value(self) -> EngineNetwork:
-        """Return it in our words."""
+        """Return it in our words.
+
+        Raises:
+            ValueError: an address is none.
+        """
         endpoints = (
             EngineEndpoint(
                 id=EndpointId(attached.endpoint_id),
                 name=attached.name,
                 container_id="" if key.startswith(_NO_CONTAINER) else key,
+                addresses=attached.addresses(),
             )
             for key, attached in (self.containers or {}).items()
         )

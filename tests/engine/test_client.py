@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import ssl
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -103,8 +103,9 @@ async def test_networks_are_those_of_the_driver_with_their_endpoints(
 
     networks = await client.networks("pynet")
 
-    web = EngineEndpoint(id=WEB_ENDPOINT, name="web", container_id=WEB_CONTAINER)
-    stray = EngineEndpoint(id=STRAY_ENDPOINT, name="stray")
+    at = [(ip_address(f"172.18.0.{host}"),) for host in (2, 3)]
+    web = EngineEndpoint(id=WEB_ENDPOINT, name="web", container_id=WEB_CONTAINER, addresses=at[0])
+    stray = EngineEndpoint(id=STRAY_ENDPOINT, name="stray", addresses=at[1])
     assert networks == (
         EngineNetwork(
             id=WEB_NETWORK,
@@ -210,6 +211,17 @@ async def test_closed_subnets_that_are_none_make_no_sense(
 
     with pytest.raises(EngineUnreachable, match="makes no sense"):
         await client.closed_subnets()
+
+
+async def test_network_with_an_address_that_is_none_makes_no_sense(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    there = {"Name": "web", "EndpointID": WEB_ENDPOINT, "IPv4Address": "somewhere"}
+    network = {**NETWORK_20_10, "Containers": {WEB_CONTAINER: there}}
+    dockerd.replies[f"/networks/{WEB_NETWORK}"] = reply(encoded(network))
+
+    with pytest.raises(EngineUnreachable, match="makes no sense"):
+        await client.network(WEB_NETWORK)
 
 
 async def test_network_that_is_not_there_is_none(client: EngineClient) -> None:
