@@ -109,7 +109,7 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(_reconcile_for_ever(wiring, self._settings.reconcile_interval_s)),
-                tasks.create_task(_sweep_for_ever(wiring)),
+                tasks.create_task(_sweep_for_ever(wiring, self._settings.audit_grace_s)),
                 tasks.create_task(_watch_for_ever(RuleWatch(reconciler, clock))),
                 tasks.create_task(_watch_for_ever(UplinkWatch(reconciler, clock))),
             ]
@@ -190,11 +190,11 @@ async def _follow_engine(wiring: Wiring, watcher: Watcher) -> None:
                 log.warning("the engine's names were not kept", extra={"reason": str(error)})
 
 
-async def _sweep_for_ever(wiring: Wiring) -> None:
+async def _sweep_for_ever(wiring: Wiring, grace_s: float) -> None:
     while True:
-        await asyncio.sleep(_SWEEP_S)
+        await asyncio.sleep(min(_SWEEP_S, grace_s))
         try:
-            await wiring.services.identities.sweep()
+            await wiring.services.auditor.sweep()
         except EngineUnreachable:
             continue  # the watcher tells
         except PynetError as error:

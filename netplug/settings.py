@@ -44,6 +44,7 @@ class Settings:
 
     `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
     For `ipam_cooldown_s` after its release an address is given out only if no other is left.
+    What is younger than `audit_grace_s` counts as on its way, though the engine does not know it.
     `publish_addresses` are those of the host on which ports are published that name none; if it is
     empty, that is on every address. `dns_address` is where the host itself asks for names, or None;
     `dns_rate_per_s` is what the questions of one container may cost: 1 for an answer that is kept,
@@ -65,6 +66,7 @@ class Settings:
     dns_rate_per_s: float = 200_000.0
     reconcile_interval_s: float = 30.0
     request_deadline_s: float = 25.0
+    audit_grace_s: float = 30.0
 
 
 def read_file(path: str) -> str:
@@ -331,4 +333,5 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "dns_rate_per_s": _rate,
     "reconcile_interval_s": _seconds(most=_LONGEST_INTERVAL_S),
     "request_deadline_s": _seconds(most=_LONGEST_DEADLINE_S),
+    "audit_grace_s": _seconds(most=_LONGEST_INTERVAL_S),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 from drivers.bridge import BridgeDriver
 from drivers.host import HostDriver
@@ -22,6 +23,7 @@ from netplug.kernel.linux import LinuxKernel
 from netplug.kernel.resolver import Resolver
 from netplug.plan.resolverlink import plan_resolver_link
 from netplug.service.addresses import Addresses
+from netplug.service.auditor import Auditor
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import DRIVER, Identities
@@ -32,6 +34,7 @@ from netplug.service.names import NameDirectory
 from netplug.service.networks import Networks
 from netplug.service.ports import Ports
 from netplug.service.reconcile import Reconciler
+from netplug.service.reservations import Reservations
 from netplug.service.standalone import Standalone
 from netplug.service.state import State
 from netplug.settings import Settings
@@ -140,6 +143,7 @@ def _services(
         locks=locks,
         cooldown=Cooldown(settings.ipam_cooldown_s),
     )
+    identities = Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine)
     return Services(
         settings=settings,
         networks=networks,
@@ -149,7 +153,14 @@ def _services(
         names=NameDirectory(networks=networks, names=names, host_address=settings.dns_address),
         records=NameRecords(networks=networks, clock=clock, domain=settings.dns_domain),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
-        identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
+        identities=identities,
+        auditor=Auditor(
+            endpoints=endpoints,
+            addresses=addresses,
+            identities=identities,
+            grace=timedelta(seconds=settings.audit_grace_s),
+        ),
+        reservations=Reservations(networks=networks, addresses=addresses),
         journal=journal,
         clock=clock,
         started_s=clock.monotonic_s(),

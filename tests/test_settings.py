@@ -67,6 +67,7 @@ def test_every_field_of_a_file_is_read() -> None:
         dns_rate_per_s = 5000
         reconcile_interval_s = 60
         request_deadline_s = 2.5
+        audit_grace_s = 120
         """
     ) == Settings(
         state_dir=Path("/s"),
@@ -84,6 +85,7 @@ def test_every_field_of_a_file_is_read() -> None:
         dns_rate_per_s=5000.0,
         reconcile_interval_s=60.0,
         request_deadline_s=2.5,
+        audit_grace_s=120.0,
     )
 
 

@@ -21,6 +21,7 @@ from netplug.model import Endpoint, HostPorts, IPAddress, Lease, Network, Pool, 
 from netplug.plan.diff import Change, Create, Delete, Plan, Step
 from netplug.plan.objects import Bridge, KernelObject, RoutedVeth, Shim, Veth
 from netplug.plan.text import object_text, step_text
+from netplug.service.auditor import Auditor
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import Identities
 from netplug.service.journal import Event, Journal
@@ -30,6 +31,7 @@ from netplug.service.networks import Networks
 from netplug.service.port_listing import PublishedPort
 from netplug.service.ports import Ports
 from netplug.service.reconcile import Reconciler
+from netplug.service.reservations import Reservations
 from netplug.service.standalone import AttachWish, NetworkWish, Standalone, SubnetWish
 from netplug.service.who import names_of
 from netplug.settings import Settings
@@ -98,6 +100,8 @@ class Services:
     records: NameRecords
     reconciler: Reconciler
     identities: Identities
+    auditor: Auditor
+    reservations: Reservations
     journal: Journal
     clock: Clock
     started_s: float

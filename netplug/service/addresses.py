@@ -11,6 +11,7 @@ from netplug.contract.kernel import Kernel
 from netplug.model import HostState, IPAddress, Lease, Pool, PoolId
 from netplug.service.cooldown import Cooldown
 from netplug.service.grants import Grants
+from netplug.service.held import is_same_lease
 from netplug.service.locks import POOLS, Locks
 from netplug.service.state import State
 
@@ -76,6 +77,23 @@ class Addresses:
         if lease := self.state.view.leases_of(pool_id).get(address):
             await self.state.commit(drops=(lease,))
             self.rest((lease,))
+
+    async def forget(self, lease: Lease) -> bool:
+        """Release a lease if it is still that one; return whether it was."""
+        if not is_same_lease(lease, self.state.view.leases_of(lease.pool_id).get(lease.address)):
+            return False
+        await self.release_address(lease.pool_id, lease.address)
+        return True
+
+    async def record(self, lease: Lease) -> bool:
+        """Record a lease of an address that is in use already, durably, unless it is leased."""
+        async with self.locks.hold(f"pool {lease.pool_id}"):
+            await self.grants.settled(lease.pool_id)
+            view = self.state.view
+            if lease.pool_id not in view.pools or lease.address in view.leases_of(lease.pool_id):
+                return False
+            await self.state.commit(puts=(lease,), is_durable=True)
+            return True
 
     def rest(self, leases: Iterable[Lease]) -> None:
         """Let the addresses of released leases rest: until then others are given out first."""

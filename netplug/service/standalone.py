@@ -28,6 +28,7 @@ from netplug.model import (
 from netplug.plan.diff import Plan
 from netplug.service.addresses import Addresses
 from netplug.service.endpoints import Endpoints, mac_for
+from netplug.service.held import leases_of
 from netplug.service.name_syntax import name_problem
 from netplug.service.networks import Networks
 
@@ -150,14 +151,7 @@ class Standalone:
                 "was made by Docker",
                 f"use 'docker network disconnect NETWORK {endpoint.label}'",
             )
-        view = self.networks.state.view
-        network = view.networks.get(endpoint.network_id)
-        held = [
-            lease
-            for pool_id in (network.pool_ids if network else ())
-            for address in endpoint.addresses
-            if (lease := view.leases_of(pool_id).get(address.ip))
-        ]
+        held = leases_of(endpoint, self.networks.state.view)
         await self.endpoints.delete(endpoint.id, held)
         self.addresses.rest(held)
 

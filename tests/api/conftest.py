@@ -116,6 +116,8 @@ async def admin(world: World, readiness: Readiness, tmp_path: Path) -> AsyncIter
         records=world.records,
         reconciler=world.reconciler,
         identities=world.identities,
+        auditor=world.auditor,
+        reservations=world.reservations,
         journal=world.journal,
         clock=world.clock,
         started_s=world.clock.monotonic_s(),

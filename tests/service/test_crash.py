@@ -224,7 +224,7 @@ async def sweep_twice(world: World) -> None:
     await world.identities.learn(known_to_engine(world))
     for _ in range(2):
         world.clock.advance(60)
-        await world.identities.sweep()
+        await world.auditor.sweep()
 
 
 def held(world: World) -> set[tuple[int, int]]:

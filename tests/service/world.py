@@ -35,6 +35,7 @@ from netplug.model import (
 )
 from netplug.plan.objects import Firewall, KernelObject, Sysctl
 from netplug.service.addresses import Addresses
+from netplug.service.auditor import Auditor
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints, mac_for
 from netplug.service.identities import Identities
@@ -45,6 +46,7 @@ from netplug.service.names import NameDirectory
 from netplug.service.networks import Networks
 from netplug.service.ports import Ports
 from netplug.service.reconcile import Reconciler
+from netplug.service.reservations import Reservations
 from netplug.service.standalone import Standalone
 from netplug.service.state import State
 from netplug.store.memory import Disk, MemoryStore
@@ -54,6 +56,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BRIDGES: Mapping[str, NetworkDriver] = {"bridge": BridgeDriver()}
 NETNS = "/run/netns/a"
 COOLDOWN_S = 60.0
+GRACE = timedelta(seconds=30)
 DOCKERS_SANDBOX = "/var/run/docker/netns/4e1c0f2a9b77"
 
 
@@ -136,6 +139,8 @@ class CannedEngine:
         return tuple(self.listed.values())
 
     async def subnets(self) -> frozenset[IPNetwork]:
+        if self.is_away:
+            raise EngineUnreachable("unix:///run/docker.sock", "it is away")
         return self.others
 
     async def closed_subnets(self) -> frozenset[IPNetwork]:
@@ -174,6 +179,8 @@ class World:
     records: NameRecords
     reconciler: Reconciler
     identities: Identities
+    auditor: Auditor
+    reservations: Reservations
 
     def let(self, hook: Hook) -> None:
         """Call `hook` before every step in the kernel and every commit from now on."""
@@ -229,6 +236,7 @@ async def start(
         locks=locks,
         cooldown=Cooldown(COOLDOWN_S),
     )
+    identities = Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine)
     return World(
         kernel=kernel,
         disk=disk,
@@ -246,7 +254,11 @@ async def start(
         names=NameDirectory(networks=networks, names=dns),
         records=NameRecords(networks=networks, clock=clock, domain="pynet"),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
-        identities=Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine),
+        identities=identities,
+        auditor=Auditor(
+            endpoints=endpoints, addresses=addresses, identities=identities, grace=GRACE
+        ),
+        reservations=Reservations(networks=networks, addresses=addresses),
     )
 
 
