@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from netplug.api import admin_dns, metrics, wire
+from netplug.api import admin_dns, admin_ipam, metrics, wire
 from netplug.api.admin_wire import (
     AttachBody,
     NetworkCreateBody,
@@ -21,13 +21,11 @@ from netplug.api.admin_wire import (
     endpoint_json,
     endpoint_of,
     event_json,
-    lease_json,
     network_json,
     network_wish,
     objects_json,
     plan_json,
     planned,
-    pool_json,
     port_wishes,
     ports_json,
     published_ports,
@@ -38,7 +36,7 @@ from netplug.api.admin_wire import (
 from netplug.api.app import Readiness
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.errors import Drift, InvalidInput, NotFound, PynetError
-from netplug.model import Endpoint, PoolId
+from netplug.model import Endpoint
 from netplug.plan.diff import Plan
 from netplug.service.journal import Journal
 from netplug.settings import Settings
@@ -185,22 +183,6 @@ async def _unpublish(services: Services, request: web.Request) -> object:
     return {}
 
 
-async def _list_pools(services: Services, _: web.Request) -> object:
-    pools = services.networks.state.view.pools.values()
-    return {"pools": [pool_json(p, services) for p in sorted(pools, key=lambda p: p.id)]}
-
-
-async def _inspect_pool(services: Services, request: web.Request) -> object:
-    pool_id = PoolId(unquote(request.match_info["pool"]))
-    view = services.networks.state.view
-    matches = [p for p in view.pools.values() if pool_id in (p.id, str(p.network))]
-    if len(matches) != 1:
-        raise NotFound("pool", pool_id, "'pynet ipam ls' shows what there is")
-    pool = matches[0]
-    leases = sorted(view.leases_of(pool.id).values(), key=lambda lease: int(lease.address))
-    return {**pool_json(pool, services), "leases": [lease_json(lease) for lease in leases]}
-
-
 async def _show_plan(services: Services, _: web.Request) -> object:
     return plan_json(await services.reconciler.plan())
 
@@ -239,8 +221,7 @@ _CALLS: tuple[tuple[str, str, Call], ...] = (
     ("GET", "/v1/ports", _list_ports),
     ("POST", "/v1/ports", _publish),
     ("DELETE", "/v1/ports/{ref}/{port:.+}", _unpublish),
-    ("GET", "/v1/ipam", _list_pools),
-    ("GET", "/v1/ipam/{pool:.+}", _inspect_pool),
+    *admin_ipam.CALLS,
     *admin_dns.CALLS,
     ("GET", "/v1/plan", _show_plan),
     ("POST", "/v1/heal", _heal),

@@ -17,7 +17,7 @@ from netplug.api.portspec import host_ports, port_requests
 from netplug.clock import Clock
 from netplug.contract.names import NameProblem
 from netplug.errors import Conflict, InvalidRequest, NotFound
-from netplug.model import Endpoint, HostPorts, IPAddress, Lease, Network, Pool, PortRequest
+from netplug.model import Endpoint, HostPorts, IPAddress, Network, PortRequest
 from netplug.plan.diff import Change, Create, Delete, Plan, Step
 from netplug.plan.objects import Bridge, KernelObject, RoutedVeth, Shim, Veth
 from netplug.plan.text import object_text, step_text
@@ -419,32 +419,6 @@ def _port_json(
         "packets": port.packets,
         "bytes": port.bytes,
         "rules": port.rules,
-    }
-
-
-def pool_json(pool: Pool, services: Services) -> dict[str, object]:
-    """Return a Pool."""
-    view = services.networks.state.view
-    return {
-        "id": pool.id,
-        "space": pool.space,
-        "network": str(pool.network),
-        "range": str(pool.sub_range) if pool.sub_range else None,
-        "auto": pool.is_auto,
-        "size": services.standalone.addresses.ipam.size(pool),
-        "leased": len(view.leases_of(pool.id)),
-        "networks": sorted(n.label for n in view.networks.values() if pool.id in n.pool_ids),
-        "created_at": time_json(pool.created_at),
-    }
-
-
-def lease_json(lease: Lease) -> dict[str, object]:
-    """Return a Lease."""
-    return {
-        "address": str(lease.address),
-        "kind": lease.kind,
-        "owner": lease.owner,
-        "created_at": time_json(lease.created_at),
     }
 
 

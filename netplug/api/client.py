@@ -238,10 +238,41 @@ class Pool(TypedDict):
 class Lease(TypedDict):
     """One address, taken."""
 
+    pool: str
     address: str
     kind: str
     owner: str
     created_at: str
+
+
+class Leases(TypedDict):
+    """Leases, those of a pool in the order of their addresses."""
+
+    leases: Sequence[Lease]
+
+
+class Finding(TypedDict):
+    """Something that an audit found; `remedy` is "remove", "record", or "none"."""
+
+    id: str
+    fault: str
+    what: str
+    networks: Sequence[str]
+    evidence: str
+    remedy: str
+
+
+class Audit(TypedDict):
+    """All that an audit found; `problem` says what could not be judged."""
+
+    findings: Sequence[Finding]
+    problem: str
+
+
+class Repairs(Audit):
+    """What was repaired, and what an audit found after that."""
+
+    repaired: Sequence[Finding]
 
 
 class PoolDetail(Pool):
@@ -373,6 +404,14 @@ class Publish(TypedDict, total=False):
     ports: Sequence[str]
 
 
+class Reserve(TypedDict):
+    """Addresses to be kept from everybody: single ones, runs "A-B", networks."""
+
+    pool: str
+    addresses: Sequence[str]
+    note: str
+
+
 class AdminClient:
     """Asks one daemon; every call is a connection of its own.
 
@@ -478,9 +517,34 @@ class AdminClient:
         """Return all pools."""
         return self._call(Pools, "GET", "/ipam")
 
-    def pool(self, pool_id: str) -> PoolDetail:
+    def pool(self, ref: str) -> PoolDetail:
         """Return one pool and its leases."""
-        return self._call(PoolDetail, "GET", f"/ipam/{_quoted(pool_id)}")
+        return self._call(PoolDetail, "GET", f"/ipam/{_quoted(ref)}")
+
+    def leases(self, pool: str | None = None) -> Leases:
+        """Return the leases of a pool, of a network, or all."""
+        return self._call(Leases, "GET", "/ipam/leases" + _query(pool=pool))
+
+    def release(self, pool: str, address: str) -> Nothing:
+        """Release a lease that nobody has."""
+        return self._call(Nothing, "DELETE", "/ipam/leases" + _query(pool=pool, address=address))
+
+    def reserve(self, request: Reserve) -> Leases:
+        """Keep addresses from everybody; return them."""
+        return self._call(Leases, "POST", "/ipam/reservations", request)
+
+    def unreserve(self, pool: str, address: str) -> Leases:
+        """Give a reserved address, or run of them, back; return what was reserved."""
+        asked = _query(pool=pool, address=address)
+        return self._call(Leases, "DELETE", "/ipam/reservations" + asked)
+
+    def audit(self) -> Audit:
+        """Compare leases with the engine and the kernel; change nothing."""
+        return self._call(Audit, "GET", "/ipam/audit")
+
+    def repair(self, findings: Sequence[str]) -> Repairs:
+        """Repair findings that are still so; return those that were, and what is left."""
+        return self._call(Repairs, "POST", "/ipam/audit", {"findings": list(findings)})
 
     def plan(self) -> Plan:
         """Return what the daemon would change now to make the kernel what it should be."""

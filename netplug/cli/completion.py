@@ -51,4 +51,25 @@ def _completer(names: Callable[[AdminClient], Iterable[str]]) -> Completer:
 
 networks_of = _completer(lambda daemon: [it["name"] for it in daemon.networks()["networks"]])
 endpoints_of = _completer(lambda daemon: [it["name"] for it in daemon.endpoints()["endpoints"]])
-pools_of = _completer(lambda daemon: [it["id"] for it in daemon.pools()["pools"]])
+
+
+def _pools_and_their_networks(daemon: AdminClient) -> Iterable[str]:
+    pools = daemon.pools()["pools"]
+    networks = {network: None for pool in pools for network in pool["networks"]}
+    return [*networks, *(pool["id"] for pool in pools)]
+
+
+pools_or_networks_of = _completer(_pools_and_their_networks)
+
+
+def leases_of(*kinds: str) -> Completer:
+    """Return what completes an address that is leased for one of `kinds`, in the pool before it."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        def addresses(daemon: AdminClient) -> Iterable[str]:
+            leases = daemon.leases(ctx.params.get("pool"))["leases"]
+            return [lease["address"] for lease in leases if lease["kind"] in kinds]
+
+        return _completer(addresses)(ctx, param, incomplete)
+
+    return complete

@@ -315,8 +315,10 @@ async def test_list_pools_is_as_documented(admin: Client) -> None:
     assert (pool["size"], pool["leased"], pool["networks"]) == (254, 2, ["web"])
 
 
-@pytest.mark.parametrize("ref", ["pynet-local%2F10.9.0.0%2F24", "10.9.0.0%2F24", "10.9.0.0/24"])
-async def test_inspect_pool_by_id_or_network_shows_its_leases(admin: Client, ref: str) -> None:
+@pytest.mark.parametrize(
+    "ref", ["pynet-local%2F10.9.0.0%2F24", "10.9.0.0%2F24", "10.9.0.0/24", "web"]
+)
+async def test_show_pool_by_id_or_network_shows_its_leases(admin: Client, ref: str) -> None:
     await attached(admin)
 
     pool = await admin.get(f"/v1/ipam/{ref}")
@@ -420,12 +422,12 @@ async def test_events_followed_go_on_until_the_daemon_ends(admin: Client, world:
     assert [first["message"], second["message"], rest] == ["before", "meanwhile", b""]
 
 
-async def test_pool_of_two_spaces_is_not_found_by_its_network(admin: Client, world: World) -> None:
+async def test_pool_of_two_spaces_is_ambiguous_by_its_network(admin: Client, world: World) -> None:
     await web(admin)
     pool = next(iter(world.state.view.pools.values()))
     await world.addresses.request_pool(PoolRequest(space="pynet-global", network=pool.network))
 
-    assert (await admin.send("GET", "/v1/ipam/10.9.0.0%2F24")).status == 404
+    assert (await admin.send("GET", "/v1/ipam/10.9.0.0%2F24")).status == 409
 
 
 async def test_call_with_a_body_beyond_the_limit_is_400(admin: Client) -> None:

@@ -118,13 +118,40 @@ LARGE_POOL = {
     "auto": True,
     "size": 2**64 - 1,
 }
-POOL_DETAIL = {
-    **POOL,
-    "leases": [
-        {"address": "10.9.0.1", "kind": "gateway", "owner": "web", "created_at": AT},
-        {"address": "10.9.0.2", "kind": "endpoint", "owner": "a", "created_at": AT},
-    ],
-}
+LEASES = [
+    {
+        "pool": "pynet-local/10.9.0.0/24",
+        "address": address,
+        "kind": kind,
+        "owner": owner,
+        "created_at": AT,
+    }
+    for address, kind, owner in (
+        ("10.9.0.1", "gateway", "web"),
+        ("10.9.0.2", "dynamic", "a"),
+        ("10.9.0.5", "reserved", "printer"),
+    )
+]
+POOL_DETAIL = {**POOL, "leases": LEASES}
+FINDINGS = [
+    {
+        "id": "leaked address 10.9.0.7 of pool pynet-local/10.9.0.0/24",
+        "fault": "leaked",
+        "what": "address 10.9.0.7 of pool pynet-local/10.9.0.0/24",
+        "networks": ["web"],
+        "evidence": "leased since 2026-01-31, nobody has it",
+        "remedy": "remove",
+    },
+    {
+        "id": "duplicate 9d1e",
+        "fault": "duplicate",
+        "what": "endpoint b",
+        "networks": ["web"],
+        "evidence": "it has 10.9.0.2, but endpoint a has it, too",
+        "remedy": "none",
+    },
+]
+AUDIT = {"findings": FINDINGS, "problem": ""}
 PLAN = {
     "steps": [
         {"action": "create", "object": "bridge py-4f0caaaaaaaa mtu 1450", "reason": "missing"},

@@ -154,7 +154,12 @@ def test_completion_script_calls_pynet(shell: str) -> None:
         ("pynet network ins", "plain,inspect\n"),
         ("pynet network inspect w", "plain,web\n"),
         ("pynet detach ", "plain,a\n"),
-        ("pynet ipam inspect p", f"plain,{replies.POOL['id']}\n"),
+        ("pynet ipam show p", f"plain,{replies.POOL['id']}\n"),
+        ("pynet ipam leases w", "plain,web\n"),
+        ("pynet ipam reserve w", "plain,web\n"),
+        ("pynet ipam unreserve web ", "plain,10.9.0.5\n"),
+        ("pynet ipam release web ", "plain,10.9.0.2\n"),
+        ("pynet ipam audit --f", "plain,--fix\n"),
         ("pynet network peer web l", "plain,lab\n"),
         ("pynet ports r", "plain,rm\n"),
         ("pynet ports add ", "plain,a\n"),
@@ -168,6 +173,7 @@ def test_completion_knows_commands_options_and_names(
     daemon.reply("GET /v1/networks", {"networks": [replies.NETWORK, {"name": "lab"}]})
     daemon.reply("GET /v1/endpoints", {"endpoints": [replies.ENDPOINT]})
     daemon.reply("GET /v1/ipam", {"pools": [replies.POOL]})
+    daemon.reply("GET /v1/ipam/leases?pool=web", {"leases": replies.LEASES})
     monkeypatch.setenv("_PYNET_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))

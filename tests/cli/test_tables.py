@@ -22,7 +22,10 @@ _CALLS = {
     "GET /v1/dns/counters": replies.DNS_CLIENTS,
     "GET /v1/dns/lookup?name=a&type=A&network=web": replies.LOOKUP,
     "GET /v1/ipam": {"pools": [replies.POOL, replies.LARGE_POOL]},
-    "GET /v1/ipam/pynet-local%2F10.9.0.0%2F24": replies.POOL_DETAIL,
+    "GET /v1/ipam/web": replies.POOL_DETAIL,
+    "GET /v1/ipam/leases": {"leases": replies.LEASES},
+    "GET /v1/ipam/leases?pool=web": {"leases": replies.LEASES},
+    "GET /v1/ipam/audit": replies.AUDIT,
     "GET /v1/plan": replies.PLAN,
     "POST /v1/heal": replies.PLAN,
     "GET /v1/verify": replies.VERIFICATION,
@@ -134,10 +137,22 @@ _POOL = """\
     networks    web
     created     2026-01-31T12:00:00Z
 
-    ADDRESS    KIND       OWNER   SINCE
-    10.9.0.1   gateway    web     2026-01-31T12:00:00Z
-    10.9.0.2   endpoint   a       2026-01-31T12:00:00Z
+    ADDRESS    KIND       OWNER     SINCE
+    10.9.0.1   gateway    web       2026-01-31T12:00:00Z
+    10.9.0.2   dynamic    a         2026-01-31T12:00:00Z
+    10.9.0.5   reserved   printer   2026-01-31T12:00:00Z
 """
+_LEASES = """\
+    ADDRESS    KIND       OWNER     SINCE                  POOL
+    10.9.0.1   gateway    web       2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+    10.9.0.2   dynamic    a         2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+    10.9.0.5   reserved   printer   2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+"""
+_AUDIT = """\
+    FAULT       WHAT                                               NETWORK   REMEDY   EVIDENCE
+    leaked      address 10.9.0.7 of pool pynet-local/10.9.0.0/24   web       remove   leased since 2026-01-31, nobody has it
+    duplicate   endpoint b                                         web       none     it has 10.9.0.2, but endpoint a has it, too
+"""  # noqa: E501
 _PLAN = """\
     ACTION   OBJECT                            REASON
     create   bridge py-4f0caaaaaaaa mtu 1450   missing
@@ -165,8 +180,11 @@ _TABLES = {
     "dns ls --network web": _NAMES,
     "dns ls --counters": _CLIENTS,
     "dns lookup a --network web": _LOOKUP,
-    "ipam ls": _POOLS,
-    "ipam inspect pynet-local/10.9.0.0/24": _POOL,
+    "ipam pools": _POOLS,
+    "ipam show web": _POOL,
+    "ipam leases": _LEASES,
+    "ipam leases web": _LEASES,
+    "ipam audit": _AUDIT,
     "plan": _PLAN,
     "heal": _PLAN,
     "verify": _VERIFICATION,

@@ -1,0 +1,196 @@
+"""The admin socket's /v1/ipam: pools, leases, reservations, the audit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from netplug.api import wire
+from netplug.api.admin_wire import Services, time_json
+from netplug.errors import Conflict, InvalidRequest
+from netplug.model import Endpoint, IPAddress, Lease, Network, Pool, PoolId, View
+from netplug.service.audit import Finding
+from netplug.service.auditor import Audit
+
+
+class ReserveBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/ipam/reservations."""
+
+    pool: str
+    addresses: list[str]
+    note: str = ""
+
+
+class RepairBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/ipam/audit."""
+
+    findings: list[str]
+
+
+async def list_pools(services: Services, _: web.Request) -> object:
+    """Return every pool."""
+    pools = services.networks.state.view.pools.values()
+    return {"pools": [_pool_json(p, services) for p in sorted(pools, key=lambda p: p.id)]}
+
+
+async def show_pool(services: Services, request: web.Request) -> object:
+    """Return one pool and its leases."""
+    (pool,) = _one(services.reservations.pools_of(unquote(request.match_info["pool"])))
+    leases = await asyncio.to_thread(_leases_json, [pool], services.networks.state.view)
+    return {**_pool_json(pool, services), "leases": leases}
+
+
+async def list_leases(services: Services, request: web.Request) -> object:
+    """Return the leases of a pool, of a network, or all."""
+    view = services.networks.state.view
+    reference = request.query.get("pool")
+    chosen = services.reservations.pools_of(reference) if reference else view.pools.values()
+    pools = sorted(chosen, key=lambda pool: pool.id)
+    # Of a million leases it takes seconds; the view does not change meanwhile.
+    return {"leases": await asyncio.to_thread(_leases_json, pools, view)}
+
+
+async def release(services: Services, request: web.Request) -> object:
+    """Release a lease that nobody has."""
+    (pool,) = _one(services.reservations.pools_of(request.query.get("pool", "")))
+    await services.auditor.release(pool, _address(request.query.get("address", "")))
+    return {}
+
+
+async def reserve(services: Services, request: web.Request) -> object:
+    """Reserve addresses, all or none."""
+    body = wire.decode(await request.read(), ReserveBody)
+    leases = await services.reservations.reserve(body.pool, body.addresses, body.note)
+    return _reserved(leases)
+
+
+async def unreserve(services: Services, request: web.Request) -> object:
+    """Give reserved addresses back."""
+    pool, texts = request.query.get("pool", ""), request.query.getall("address", [])
+    return _reserved(await services.reservations.unreserve(pool, texts))
+
+
+async def audit(services: Services, _: web.Request) -> object:
+    """Compare leases with the engine and the kernel; change nothing."""
+    return _audit_json(await services.auditor.audit(), services)
+
+
+async def repair(services: Services, request: web.Request) -> object:
+    """Repair findings of an audit that are still so; return those that were, and what is left."""
+    body = wire.decode(await request.read(), RepairBody)
+    repaired = [_finding_json(f, services) for f in await services.auditor.fix(body.findings)]
+    return {"repaired": repaired, **_audit_json(await services.auditor.audit(), services)}
+
+
+CALLS = (
+    ("GET", "/v1/ipam", list_pools),
+    ("GET", "/v1/ipam/leases", list_leases),
+    ("DELETE", "/v1/ipam/leases", release),
+    ("POST", "/v1/ipam/reservations", reserve),
+    ("DELETE", "/v1/ipam/reservations", unreserve),
+    ("GET", "/v1/ipam/audit", audit),
+    ("POST", "/v1/ipam/audit", repair),
+    ("GET", "/v1/ipam/{pool:.+}", show_pool),
+)
+
+
+def _one(pools: Sequence[Pool]) -> Sequence[Pool]:
+    """Return the only one of these pools.
+
+    Raises:
+        Conflict: there are several.
+    """
+    if len(pools) > 1:
+        ids = ", ".join(pool.id for pool in pools)
+        raise Conflict("the network", f"has several pools: {ids}", "give one of them")
+    return pools
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InvalidRequest([str(error)]) from error
+
+
+def _pool_json(pool: Pool, services: Services) -> dict[str, object]:
+    view = services.networks.state.view
+    return {
+        "id": pool.id,
+        "space": pool.space,
+        "network": str(pool.network),
+        "range": str(pool.sub_range) if pool.sub_range else None,
+        "auto": pool.is_auto,
+        "size": services.standalone.addresses.ipam.size(pool),
+        "leased": len(view.leases_of(pool.id)),
+        "networks": _networks_of(pool.id, view),
+        "created_at": time_json(pool.created_at),
+    }
+
+
+def _networks_of(pool_id: PoolId, view: View) -> list[str]:
+    return sorted(n.label for n in view.networks.values() if pool_id in n.pool_ids)
+
+
+def _leases_json(pools: Sequence[Pool], view: View) -> list[dict[str, object]]:
+    return [row for pool in pools for row in _rows(pool, view)]
+
+
+def _rows(pool: Pool, view: View) -> Iterator[dict[str, object]]:
+    """Yield a row for each lease; where it has no owner, who has the address is one."""
+    networks = [n for n in view.networks.values() if pool.id in n.pool_ids]
+    ids = {network.id for network in networks}
+    holders: dict[IPAddress, str] = {}
+    for endpoint in view.endpoints.values():
+        if endpoint.network_id in ids:
+            holders |= {a.ip: endpoint.label for a in endpoint.addresses}
+    for network in networks:
+        holders |= {s.gateway.ip: network.label for s in network.subnets if s.gateway}
+    for lease in sorted(view.leases_of(pool.id).values(), key=lambda lease: int(lease.address)):
+        yield _lease_json(lease, holders.get(lease.address, ""))
+
+
+def _lease_json(lease: Lease, holder: str = "") -> dict[str, object]:
+    return {
+        "pool": lease.pool_id,
+        "address": str(lease.address),
+        "kind": lease.kind,
+        "owner": lease.owner or holder,
+        "created_at": time_json(lease.created_at),
+    }
+
+
+def _reserved(leases: Sequence[Lease]) -> dict[str, object]:
+    return {"leases": [_lease_json(lease) for lease in leases]}
+
+
+def _audit_json(found: Audit, services: Services) -> dict[str, object]:
+    return {
+        "findings": [_finding_json(f, services) for f in found.findings],
+        "problem": found.problem,
+    }
+
+
+def _finding_json(finding: Finding, services: Services) -> dict[str, object]:
+    record, view = finding.record, services.networks.state.view
+    networks: list[str] = []
+    match record:
+        case Lease(pool_id=pool_id) | Pool(id=pool_id):
+            networks = _networks_of(pool_id, view)
+        case Endpoint(network_id=network_id):
+            networks = [n.label for n in [view.networks.get(network_id)] if n]
+        case Network():
+            networks = [record.label]
+    return {
+        "id": finding.id,
+        "fault": finding.fault,
+        "what": finding.what,
+        "networks": networks,
+        "evidence": finding.evidence,
+        "remedy": finding.remedy,
+    }
