@@ -7,6 +7,8 @@ import pytest
 from netplug.kernel.firewall.overlay import Ports, ports_of, table
 
 PORTS = Ports(udp=40001, tcp=40002)
+NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400  # linux/netlink.h
+NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE = 0, 2  # linux/netfilter/nf_tables.h
 
 
 def comment(text: str) -> bytes:
@@ -51,6 +53,15 @@ def test_table_names_its_ports_in_its_comments() -> None:
     text = b"".join(body for _, _, body in table(PORTS))
 
     assert all(comment in text for comment in OURS)
+
+
+def test_table_is_made_only_where_there_is_none() -> None:
+    kinds = [kind & 0xFF for kind, _, _ in table(PORTS)]
+    _, flags, _ = table(PORTS)[0]
+
+    assert kinds[0] == NFT_MSG_NEWTABLE
+    assert NFT_MSG_DELTABLE not in kinds
+    assert flags == NLM_F_CREATE | NLM_F_EXCL
 
 
 def test_table_that_leads_nowhere_names_no_port_to_go_on_with() -> None:

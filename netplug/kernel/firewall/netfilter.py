@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from netplug.errors import KernelRefused
 
-CREATE = 0x400  # linux/netlink.h, NLM_F_CREATE
+EXCLUSIVE, CREATE = 0x200, 0x400  # linux/netlink.h, NLM_F_EXCL, NLM_F_CREATE
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h
 _NETLINK_NETFILTER = 12

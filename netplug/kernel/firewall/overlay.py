@@ -38,6 +38,7 @@ from ipaddress import IPv4Address
 from netplug.errors import KernelRefused
 from netplug.kernel.firewall.netfilter import (
     CREATE,
+    EXCLUSIVE,
     Message,
     ask,
     attribute,
@@ -118,7 +119,14 @@ def put(opened: socket.socket, ports: Ports, *, leads: bool = True) -> None:
     Raises:
         KernelRefused: nothing was changed; `code` says why.
     """
-    commit(opened, table(ports, leads=leads))
+    messages = table(ports, leads=leads)
+    try:
+        commit(opened, messages)
+    except KernelRefused as error:
+        if error.code != errno.EEXIST:
+            raise
+        name = attribute(_TABLE_NAME, _text(_TABLE))
+        commit(opened, [_message(_DELETE_TABLE, name), *messages])
 
 
 def remove(opened: socket.socket) -> None:
@@ -150,7 +158,13 @@ def ports_of(comments: Iterable[bytes]) -> Ports | None:
 
 
 def table(ports: Ports, *, leads: bool = True) -> list[Message]:
-    """Return the messages that make the table anew, without questions unless it `leads`."""
+    """Return the messages that make the table, without questions unless it `leads`.
+
+    The kernel refuses them where it is there already. Nothing is deleted in vain: until a grace
+    period is over, whoever closes a socket to nftables keeps all others, dockerd among them, from
+    changing that namespace's.
+    Source: Linux net/netfilter/nf_tables_api.c, nft_rcv_nl_event.
+    """
     name = attribute(_TABLE_NAME, _text(_TABLE))
     udp, tcp = socket.IPPROTO_UDP, socket.IPPROTO_TCP
     beat = (
@@ -170,9 +184,7 @@ def table(ports: Ports, *, leads: bool = True) -> list[Message]:
         _rule(f"beat {ports.udp}", beat),
     ]
     return [
-        _message(_NEW_TABLE, name),
-        _message(_DELETE_TABLE, name),
-        _message(_NEW_TABLE, name),
+        (_NEW_TABLE, CREATE | EXCLUSIVE, family(_IPV4) + name),
         _chain(),
         _rule("udp answers", _answer(udp, ports.udp)),
         _rule("tcp answers", _answer(tcp, ports.tcp)),
