@@ -41,6 +41,7 @@ LINK, NAME = "pypa", "eth0"
 ADDRESSES = frozenset(map(ip_address, (OWN_IPV4, OWN_IPV6)))
 OPEN = frozenset({(Protocol.TCP, 80, 81), (Protocol.UDP, 53, 53)})
 SETTLED_S = 10.0
+FIRST_TABLE = f"table netdev pynet-{LINK} {{ # handle 1"  # handles are not used again
 
 pytestmark = pytest.mark.needs(*probes.OF_A_LAB, "macvlan", "nft")
 
@@ -80,13 +81,21 @@ class World:
         return run(argv, prefix=self.left.entry, check=check, stdin=stdin)
 
     def move_in(self, *, name: str = NAME) -> None:
-        """Make the left link and move it in, as dockerd does."""
+        """Make the left link, move it in and set it up, as dockerd does."""
+        self.put_in()
+        if name != LINK:
+            self.rename(name)
+        address(self.run, name, (OWN_IPV4, OWN_IPV6))
+
+    def put_in(self) -> None:
+        """Make the left link and move it in; it is down."""
         add_macvlan("left0", LINK, OWN)
         run(["ip", "link", "set", LINK, "alias", f"pynet {INSTANCE} {LINK}"])
         run(["ip", "link", "set", LINK, "netns", str(self.left.pid)])
-        if name != LINK:
-            self.run(["ip", "link", "set", LINK, "name", name])
-        address(self.run, name, (OWN_IPV4, OWN_IPV6))
+
+    def rename(self, name: str = NAME) -> None:
+        """Give the left link the name that it keeps."""
+        self.run(["ip", "link", "set", LINK, "name", name])
 
     async def put(self, wish: SandboxFilter) -> None:
         """Put a filter and wait until it is there."""
@@ -262,6 +271,35 @@ async def test_filter_is_put_before_its_link_comes_and_follows_its_name(
 
     assert await bare_world.arriving({"forged": FORGED["ipv4"], "own": HONEST["ipv4"]}) == {"own"}
     assert await bare_world.is_whole(bare_world.guard)
+
+
+async def test_link_that_is_moved_in_down_is_filtered_once_it_has_its_name(
+    bare_world: World,
+) -> None:
+    bare_world.filters.put(bare_world.guard)
+    bare_world.put_in()
+    assert await bare_world.is_whole(bare_world.guard)
+
+    bare_world.rename()
+    await bare_world.settle()
+
+    assert await bare_world.is_whole(bare_world.guard)
+    ruleset = bare_world.run(["nft", "-a", "list", "ruleset"]).stdout
+    assert ruleset.splitlines()[0] == FIRST_TABLE
+
+
+async def test_link_that_stays_down_under_its_first_name_is_nothing_to_mend(
+    bare_world: World,
+) -> None:
+    bare_world.put_in()
+    bare_world.filters.put(bare_world.guard)
+    assert await bare_world.is_whole(bare_world.guard)
+
+    bare_world.run(["ip", "link", "set", LINK, "up"])
+    await until(
+        lambda: "egress" in bare_world.run(["nft", "list", "ruleset"]).stdout, "it is filtered"
+    )
+    await bare_world.filters.withdraw(bare_world.guard)
 
 
 async def test_link_that_is_renamed_later_is_seen_and_mended(world: World) -> None:

@@ -5,6 +5,8 @@
 
 A link is known by its alias, since somebody else moves it in and renames it. From Linux 6.16 on an
 egress hook follows the name and not the link, so that a link is watched until it has its name.
+Before that, and while it is down, it sends nothing and is left alone: who is about to rename it and
+set it up would wait for our transaction.
 """
 
 from __future__ import annotations
@@ -19,16 +21,13 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
-from threading import Lock
 from typing import TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netplug.errors import Conflict, KernelRefused, PynetError, Unsupported
-from netplug.kernel import netns, proc
-from netplug.kernel.firewall import sandboxed
-from netplug.kernel.firewall.glance import Generation
-from netplug.kernel.firewall.nft import Library, refused
+from netplug.kernel import netns
+from netplug.kernel.firewall import sandboxed, texts
 from netplug.kernel.namespaces import Namespaces, is_namespace
 from netplug.kernel.rtnl import (
     NLM_F_DUMP,
@@ -57,7 +56,6 @@ _BUFFER_BYTES = 32 * 1024
 _SAMPLE = SandboxFilter(
     link="probe", netns="", mac="02:50:00:00:00:01", addresses=frozenset({ip_address("fe80::1")})
 )
-_one_at_a_time = Lock()  # libnftables numbers its sets by a counter that all contexts share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +161,9 @@ class SandboxFilters:
 
     async def _is_whole(self, wish: SandboxFilter) -> bool:
         link, generation = await self._look(wish)
-        if link is None:
-            return True
         placed = self._placed.get(wish.key)
+        if link is None or (placed is None and _is_to_come(wish, link)):
+            return True
         if placed is None or placed.wish != wish or not placed.is_of(link):
             return False
         if placed.generation == generation:
@@ -190,7 +188,7 @@ class SandboxFilters:
                 await self._place_until_named(wish)
         except TimeoutError:
             if wish.key not in self._placed:
-                log.warning("nothing filtered", extra=_about(wish, "there is no such link"))
+                log.warning("nothing filtered", extra=_about(wish, "no such link came up"))
         except (PynetError, OSError) as error:
             if is_namespace(wish.netns):
                 log.warning("nothing filtered", extra=_about(wish, error))
@@ -200,24 +198,29 @@ class SandboxFilters:
         async with aclosing(self._links(wish)) as links:
             async for link in links:
                 placed = self._placed.get(wish.key)
+                if placed is None and _is_to_come(wish, link):
+                    continue
                 if placed is None or not placed.is_of(link):
-                    placed = await self._place(wish)
+                    placed = await self._place(wish, link)
                 if placed is not None and placed.name != wish.link:
                     return
 
-    async def _place(self, wish: SandboxFilter) -> _Placed | None:
-        """Put a filter in place under the present name of its link, if that is there."""
+    async def _place(self, wish: SandboxFilter, link: Link) -> _Placed | None:
+        """Put a filter in place for a link; None if that just got another name, or went."""
         can_guard = await self.is_guard_supported()
-        link, generation = await self._look(wish)
-        if link is None:
-            return None
         name, index = str(link.name), link.index
         text = sandboxed.install_text(wish, name=name, index=index, can_guard=can_guard)
+        listings = sandboxed.list_texts(wish, can_guard=can_guard)
         try:
-            listings = sandboxed.list_texts(wish, can_guard=can_guard)
-            listing = await self._nft(wish.netns, text, *listings)
+            try:
+                listing, generation = await self._nft(wish.netns, text, *listings)
+            except KernelRefused as error:
+                if error.code != errno.EEXIST:
+                    raise
+                text = sandboxed.remove_text(wish.link, can_guard=can_guard) + text
+                listing, generation = await self._nft(wish.netns, text, *listings)
         except KernelRefused as error:
-            if error.code == errno.ENOENT:  # just renamed or gone: the next message tells
+            if error.code == errno.ENOENT:  # the next message tells
                 return None
             raise
         self._placed[wish.key] = placed = _Placed(
@@ -259,26 +262,28 @@ class SandboxFilters:
     async def _listed(self, wish: SandboxFilter) -> tuple[str, ...]:
         can_guard = await self.is_guard_supported()
         listings = sandboxed.list_texts(wish, can_guard=can_guard)
-        return _words(await self._nft(wish.netns, *listings))
+        listing, _ = await self._nft(wish.netns, *listings)
+        return _words(listing)
 
-    async def _nft(self, path: str, *texts: str) -> str:
-        """Run each text as a transaction; return what they print."""
+    async def _nft(self, path: str, *commands: str) -> tuple[str, int]:
+        """Run each text as a transaction; return what they print, and the generation before."""
         if self._has_library:
             try:
-                return await self._inside(path, partial(_run, texts))
+                return await self._inside(path, partial(texts.run, commands))
             except OSError:
                 self._has_library = False
-        return await _fork(["nsenter", f"--net={path}"], texts)
+        generation = await self._inside(path, texts.generation)
+        return await texts.fork(["nsenter", f"--net={path}"], commands), generation
 
     async def _probe(self) -> bool:
         sample = replace(_SAMPLE, guards=True)
         text = sandboxed.install_text(sample, name="lo", index=1, can_guard=True)
         try:
             try:
-                await netns.apart(partial(_run, [text]))
+                await netns.apart(partial(texts.run, [text]))
             except OSError:
                 self._has_library = False
-                await _fork(["unshare", "--net"], [text])
+                await texts.fork(["unshare", "--net"], [text])
         except (KernelRefused, Unsupported) as error:
             reason = {"reason": str(error)}
             log.warning("macvlan and ipvlan links are not kept from spoofing", extra=reason)
@@ -314,55 +319,24 @@ class SandboxFilters:
             del self._tasks[key]
 
 
-def _run(texts: Collection[str]) -> str:
-    """Run each text as a transaction in the thread's namespace; return what they print.
+def _is_to_come(wish: SandboxFilter, link: Link) -> bool:
+    """Return whether a link is down under its first name: just moved in, and not set up yet.
 
-    Raises:
-        OSError: there is no library.
-        KernelRefused: a text is refused.
+    Source: Linux net/packet/af_packet.c, packet_snd: what is down sends nothing.
     """
-    library = Library()
-    found = ""
-    try:
-        for text in texts:
-            with _one_at_a_time:
-                has_failed, printed, reason = library.run(text, 0)
-            if has_failed:
-                raise refused(reason)
-            found += printed
-    finally:
-        library.close()
-    return found
-
-
-async def _fork(entry: list[str], texts: Collection[str]) -> str:
-    """Do the same without the library.
-
-    Raises:
-        KernelRefused: a text is refused.
-        Unsupported: there is no nft either.
-    """
-    printed = ""
-    for text in texts:
-        try:
-            printed += await proc.run([*entry, "nft", "-f", "-"], stdin=text)
-        except KernelRefused as error:
-            raise refused(error.reason) from error
-    return printed
+    return link.name == wish.link and not link.is_up
 
 
 def _glance() -> tuple[list[Link], int]:
     """Return the links and the generation of nftables of the thread's namespace."""
-    rtnl, generation = Rtnl(), Generation()
+    rtnl = Rtnl()
     try:
         rtnl.open()
-        generation.open()
-        return rtnl.links(), generation.number()
+        return rtnl.links(), texts.generation()
     except NetlinkError as error:
         raise KernelRefused("list links", str(error), error.code) from error
     finally:
         rtnl.close()
-        generation.close()
 
 
 def _open_watch() -> socket.socket:

@@ -40,13 +40,17 @@ def tables(wish: SandboxFilter, *, can_guard: bool) -> list[str]:
 
 
 def install_text(wish: SandboxFilter, *, name: str, index: int, can_guard: bool) -> str:
-    """Return one transaction that makes the tables of the link, now called `name`, anew."""
+    """Return one transaction that makes the tables of the link, now called `name`.
+
+    It fails where one is there already: nothing is deleted in vain, for the reason that
+    `netplug.kernel.firewall.overlay` has.
+    """
     lines = []
     if wish.guards and can_guard:
         lines += _guard(wish, name)
     if wish.ports is not None:
         lines += _ports(wish.link, wish.ports, index)
-    return remove_text(wish.link, can_guard=can_guard) + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def remove_text(link: str, *, can_guard: bool) -> str:
@@ -73,7 +77,7 @@ def _guard(wish: SandboxFilter, name: str) -> list[str]:
         "ipv6": f"typeof {sender.key('@nh,64,128')};",
         "macs": "type ether_addr;",
     }
-    lines = [f"add table {table}"]
+    lines = [f"create table {table}"]
     lines += [f"add set {table} {kept} {{ {kind} }}" for kept, kind in sets.items()]
     lines += [f"add element {table} {kept} {{ {value} }}" for kept, value in _elements(wish)]
     for chain, rules in chains_of(sender).items():
@@ -117,7 +121,7 @@ def _ports(link: str, ports: frozenset[tuple[Protocol, int, int]], index: int) -
         "drop",
     ]
     return [
-        f"add table {table}",
+        f"create table {table}",
         f"add set {table} ports {{ type inet_proto . inet_service; flags interval; }}",
         *([f"add element {table} ports {{ {open_ports} }}"] if open_ports else []),
         f"add chain {table} input {{ {_INPUT} }}",
