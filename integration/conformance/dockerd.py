@@ -17,6 +17,7 @@ from integration.conformance.releases import Release
 from integration.conformance.replies import (
     BadReply,
     IpamCapability,
+    IPInterface,
     Manifest,
     NetworkCapability,
 )
@@ -33,6 +34,8 @@ def new_id() -> str:
 class Dockerd:
     """`calls` are the methods called so far, `warnings` the failures that dockerd only logs.
 
+    `routed` is what it finds on the host, and so takes no automatic pool of.
+
     Actions raise `Refused` when the plugin says no, after the roll-back of this release.
     """
 
@@ -44,6 +47,7 @@ class Dockerd:
         self.networks: list[Network] = []
         self.containers: list[Container] = []
         self.warnings: list[str] = []
+        self.routed: list[IPInterface] = []
         self.next_endpoint_id: Callable[[], str] = new_id
         self._host = host
         self._is_active = False
@@ -201,6 +205,7 @@ class Dockerd:
         if network.spec.has_null_ipam:
             return _with(network, null_allocation(version))
         taken = [a.pool for n in (*self.networks, network) for a in n.allocations]
+        taken += self.routed
         allocation = self.ipam.request_pool(subnet, version, taken)
         try:
             if subnet.gateway or not skips_gateway:

@@ -42,18 +42,22 @@ class RemoteIpam:
     def request_pool(
         self, subnet: Subnet, version: int, taken: Collection[IPInterface]
     ) -> Allocation:
-        """Get a pool. An automatic one that overlaps is kept until a better one is found."""
+        """Get a pool. An automatic one that overlaps is kept until there is a better one, or none.
+
+        Source: moby libnetwork/network.go requestPoolHelper; from 27 on libnetwork/ipams/remote.
+        """
         rejected: list[Allocation] = []
-        while True:
-            granted = self._request_pool(subnet, version)
-            if subnet.pool or not _overlaps(granted.pool, taken):
-                break
-            rejected.append(granted)
-            if len(rejected) > _OVERLAPS_BORNE:
-                raise BadReply(f"automatic pools overlap for ever: {granted.pool}")
-        for allocation in rejected:
-            self.release_pool(allocation.pool_id)
-        return granted
+        try:
+            while True:
+                granted = self._request_pool(subnet, version)
+                if subnet.pool or not _overlaps(granted.pool, taken):
+                    return granted
+                rejected.append(granted)
+                if len(rejected) > _OVERLAPS_BORNE:
+                    raise BadReply(f"automatic pools overlap for ever: {granted.pool}")
+        finally:
+            for allocation in rejected:
+                self.release_pool(allocation.pool_id)
 
     def _request_pool(self, subnet: Subnet, version: int) -> Allocation:
         if self._release.asks_spaces_at_each_pool:

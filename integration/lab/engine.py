@@ -114,7 +114,14 @@ class Engine:
 
     def api(self, method: str, target: str, body: object = None) -> unix_http.Answer:
         """Call the Engine API without the command line between."""
-        return unix_http.request(self.socket, method, target, body)
+        return unix_http.request(
+            self.socket,
+            method,
+            target,
+            body,
+            timeout=DOCKER_DEADLINE_S,
+            headers={"Content-Type": "application/json"},
+        )
 
     def image(self, name: str) -> str:
         """Make sure that the busybox image is there under `name`, and return the name."""

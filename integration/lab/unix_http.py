@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 REQUEST_DEADLINE_S = 60.0
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ def request(
     body: object = None,
     *,
     timeout: float = REQUEST_DEADLINE_S,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Answer:
     """Send one request to the socket at `path`; a `body` of None is sent as no body at all.
 
@@ -48,7 +52,8 @@ def request(
     connection = _UnixConnection(path, timeout)
     try:
         content = b"" if body is None else json.dumps(body).encode()
-        connection.request(method, target, content, {"Content-Length": str(len(content))})
+        length = {"Content-Length": str(len(content))}
+        connection.request(method, target, content, {**length, **headers})
         response = connection.getresponse()
         return Answer(status=response.status, body=_parsed(response.read()))
     finally:
