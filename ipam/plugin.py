@@ -12,15 +12,16 @@ from ipam.pool import check, hosts, is_automatic, overlaps, pool_id
 from ipam.ranges import next_free
 from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
-from netplug.model import IPNetwork, Lease, LeaseKind, Pool, View
+from netplug.model import IPNetwork, Lease, LeaseKind, Pool, PoolRange, View
 
-DEFAULT_RANGES_IPV4 = (IPv4Network("10.208.0.0/12"),)
+DEFAULT_RANGES_IPV4 = (PoolRange(IPv4Network("10.208.0.0/12"), 24),)
 """4096 slices, clear of the defaults that it would share a host with.
 
 Those of Docker are 172.17.0.0/16 onward and 192.168.0.0/16, of Podman 10.88.0.0/16, of Weave
 10.32.0.0/12, of k3s 10.42.0.0/15, of kubeadm 10.96.0.0/12, of Flannel 10.244.0.0/16.
 """
 
+_ULA_SIZE = 64
 _DEFAULT_ROUTE_PREFIXLEN = 1
 """VPN clients halve the default route, to win over the host's (OpenVPN: redirect-gateway def1)."""
 
@@ -29,12 +30,12 @@ _DEFAULT_ROUTE_PREFIXLEN = 1
 class PoolIpam:
     """Pools cut in slices from ranges; addresses in turn.
 
-    IPv4 slices come from `ranges_ipv4`, IPv6 slices from the host's own /48.
+    IPv4 slices come from `ranges_ipv4`, IPv6 slices from `ranges_ipv6`, or, where that is empty,
+    from the host's own /48.
     """
 
-    ranges_ipv4: tuple[IPv4Network, ...] = DEFAULT_RANGES_IPV4
-    slice_prefixlen_ipv4: int = 24
-    slice_prefixlen_ipv6: int = 64
+    ranges_ipv4: tuple[PoolRange, ...] = DEFAULT_RANGES_IPV4
+    ranges_ipv6: tuple[PoolRange, ...] = ()
 
     def request_pool(
         self, request: PoolRequest, view: View, taken: Collection[IPNetwork], now: datetime
@@ -93,29 +94,36 @@ class PoolIpam:
     def _next_slice(
         self, request: PoolRequest, view: View, taken: Collection[IPNetwork]
     ) -> IPNetwork:
-        ranges: tuple[IPNetwork, ...] = self.ranges_ipv4
-        cursor: IPNetwork | None = view.host.cursor_ipv4
-        prefixlen = self.slice_prefixlen_ipv4
-        if request.is_ipv6:
-            ranges, cursor = (view.host.ula,), view.host.cursor_ipv6
-            prefixlen = self.slice_prefixlen_ipv6
-        if request.network is not None:
-            prefixlen = request.network.prefixlen
-
-        names = ", ".join(map(str, ranges))
-        fitting = [whole for whole in ranges if whole.prefixlen <= prefixlen]
-        if not fitting:
-            raise InvalidRequest([f"no automatic pool can be as large as /{prefixlen}: {names}"])
+        ranges = self._ranges(request, view)
+        cursor = view.host.cursor_ipv6 if request.is_ipv6 else view.host.cursor_ipv4
         obstacles = [pool.network for pool in view.pools.values()]
         obstacles += (route for route in taken if route.prefixlen > _DEFAULT_ROUTE_PREFIXLEN)
-        chosen = next_free(fitting, prefixlen, obstacles, cursor)
+        for network in view.networks.values():
+            if not network.pool_ids:  # another IPAM gave it its subnets
+                obstacles += (subnet.pool for subnet in network.subnets)
+        chosen = next_free(ranges, obstacles, cursor)
         if chosen is None:
+            sizes = " or ".join(dict.fromkeys(f"/{r.size}" for r in ranges))
             raise PoolExhausted(
-                f"the automatic ranges {names}",
-                f"every /{prefixlen} overlaps a pool or something the host routes; "
+                f"the automatic ranges {', '.join(str(r.base) for r in ranges)}",
+                f"every {sizes} overlaps a pool or something the host routes; "
                 "remove a network, or give one a --subnet",
             )
         return chosen
+
+    def _ranges(self, request: PoolRequest, view: View) -> tuple[PoolRange, ...]:
+        """Return the ranges that have room for a request, in slices of the size that it wants."""
+        ranges = self.ranges_ipv4
+        if request.is_ipv6:
+            ranges = self.ranges_ipv6 or (PoolRange(view.host.ula, _ULA_SIZE),)
+        if request.network is None:
+            return ranges
+        size = request.network.prefixlen
+        fitting = tuple(PoolRange(r.base, size) for r in ranges if r.base.prefixlen <= size)
+        if not fitting:
+            names = ", ".join(str(r.base) for r in ranges)
+            raise InvalidRequest([f"no automatic pool can be as large as /{size}: {names}"])
+        return fitting
 
 
 def _kind(request: AddressRequest) -> LeaseKind:

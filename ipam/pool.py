@@ -29,6 +29,12 @@ def overlaps(a: IPNetwork, b: IPNetwork) -> bool:
     return int(a.network_address) >> free_bits == int(b.network_address) >> free_bits
 
 
+def ends(network: IPNetwork) -> tuple[int, int]:
+    """Return the first and the last address of a network as integers, without making addresses."""
+    first = int(network.network_address)
+    return first, first + (1 << (network.max_prefixlen - network.prefixlen)) - 1
+
+
 def hosts(network: IPNetwork, sub_range: IPNetwork | None = None) -> range:
     """Return the addresses, as integers, that hosts of `network` may have within `sub_range`.
 
@@ -38,7 +44,7 @@ def hosts(network: IPNetwork, sub_range: IPNetwork | None = None) -> range:
 
     Source: RFC 3021 (IPv4 /31), RFC 4291 2.6.1 (anycast), RFC 6164 (IPv6 /127).
     """
-    first, last = int(network.network_address), int(network.broadcast_address)
+    first, last = ends(network)
     if network.prefixlen < network.max_prefixlen - 1:
         first += 1
         last -= 1 if network.version == 4 else 0

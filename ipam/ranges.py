@@ -3,58 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
-from ipam.pool import overlaps
-from netplug.model import IPNetwork
+from ipam.pool import ends
+from netplug.model import IPNetwork, PoolRange
+
+Span = tuple[int, int]
+"""The first address of a network, and the first behind it, as integers."""
 
 
 def next_free(
-    ranges: Sequence[IPNetwork],
-    prefixlen: int,
-    obstacles: Iterable[IPNetwork],
-    after: IPNetwork | None,
+    ranges: Sequence[PoolRange], obstacles: Iterable[IPNetwork], after: IPNetwork | None
 ) -> IPNetwork | None:
     """Return the first slice behind `after` that overlaps no obstacle, wrapping round once.
 
-    `ranges` are of one family, and none is smaller than a slice; slices come in address order.
+    `ranges` are of one family, and none is smaller than its slices; slices come in address order.
     Returns None when nothing is free; `after` itself comes last.
-
-    An obstacle no larger than a slice spoils that one slice, which makes thousands of pools a set
-    to look into; the few larger ones are cut out of the ranges beforehand.
     """
-    size = 1 << (ranges[0].max_prefixlen - prefixlen)
-    spoiled: set[int] = set()
-    large: list[IPNetwork] = []
-    for obstacle in obstacles:
-        if obstacle.version != ranges[0].version:
-            continue
-        if obstacle.prefixlen >= prefixlen:
-            spoiled.add(int(obstacle.network_address) & -size)
-        elif any(overlaps(obstacle, whole) for whole in ranges):
-            large.append(obstacle)
-
-    spans = _without(ranges, large) if large else _spans(ranges)
-    behind = int(after.broadcast_address) + 1 if after else 0
-    for start in chain(_starts(spans, size, behind), _starts(spans, size, 0)):
-        if start not in spoiled:
-            return type(ranges[0])((start, prefixlen))
+    spans = _spans(obstacles, ranges[0].base)
+    behind = ends(after)[1] + 1 if after else 0
+    free = [_Slices(r, spans) for r in sorted(ranges, key=lambda r: int(r.base.network_address))]
+    for minimum in dict.fromkeys((behind, 0)):
+        for slices in free:
+            for start in slices.starts(minimum):
+                return type(slices.range.base)((start, slices.range.size))
     return None
 
 
-def _spans(ranges: Iterable[IPNetwork]) -> list[tuple[int, int]]:
-    return sorted((int(r.network_address), int(r.broadcast_address)) for r in ranges)
+def _spans(obstacles: Iterable[IPNetwork], like: IPNetwork) -> list[Span]:
+    """Return the spans of those of the same family; there may be thousands."""
+    lengths = [1 << (like.max_prefixlen - size) for size in range(like.max_prefixlen + 1)]
+    found = []
+    for obstacle in obstacles:
+        if obstacle.version == like.version:
+            first = int(obstacle.network_address)
+            found.append((first, first + lengths[obstacle.prefixlen]))
+    return found
 
 
-def _without(ranges: Iterable[IPNetwork], large: Iterable[IPNetwork]) -> list[tuple[int, int]]:
-    # Costs 80 ms to import, and most hosts route nothing larger than a slice in the ranges.
-    from netaddr import IPSet
+class _Slices:
+    """The free slices of one range, worked out when they are asked for.
 
-    free = IPSet(map(str, ranges)) - IPSet(map(str, large))
-    return [(span.first, span.last) for span in free.iter_ipranges()]
+    An obstacle no larger than a slice spoils that one slice, which makes thousands of pools a set
+    to look into; the few larger ones are cut out of the range.
+    """
 
+    def __init__(self, wanted: PoolRange, obstacles: Sequence[Span]) -> None:
+        self.range = wanted
+        self._size = 1 << (wanted.base.max_prefixlen - wanted.size)
+        self._obstacles = obstacles
+        self._free: tuple[list[Span], set[int]] | None = None
 
-def _starts(spans: Iterable[tuple[int, int]], size: int, minimum: int) -> Iterator[int]:
-    aligned = -(-minimum // size) * size
-    for first, last in spans:
-        yield from range(max(first, aligned), last + 1, size)
+    def starts(self, minimum: int) -> Iterator[int]:
+        """Yield the first address of each free slice that begins at `minimum` or later."""
+        if minimum > ends(self.range.base)[1]:
+            return
+        if self._free is None:
+            self._free = self._work_out()
+        spans, spoiled = self._free
+        aligned = -(-minimum // self._size) * self._size
+        for first, behind in spans:
+            for start in range(max(first, aligned), behind, self._size):
+                if start not in spoiled:
+                    yield start
+
+    def _work_out(self) -> tuple[list[Span], set[int]]:
+        """Return the spans without large obstacles, and the starts of slices that small ones spoil.
+
+        Both kinds are aligned to their size, so that a span is a multiple of a slice.
+        """
+        size, (first, last) = self._size, ends(self.range.base)
+        large, spoiled = [], set()
+        for start, end in self._obstacles:
+            if end - start <= size:
+                spoiled.add(start & -size)
+            elif start <= last and end > first:
+                large.append((start, end))
+        spans = []
+        for start, end in sorted(large):
+            if first < start:
+                spans.append((first, start))
+            first = max(first, end)
+        if first <= last:
+            spans.append((first, last + 1))
+        return spans, spoiled

@@ -310,6 +310,14 @@ class StaticRoute:
     next_hop: IPAddress | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PoolRange:
+    """Where automatic pools are cut from, and the prefix length that they have by default."""
+
+    base: IPNetwork
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A range of addresses that leases are taken from.

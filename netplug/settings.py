@@ -13,12 +13,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from netplug.errors import InvalidSettings
+from netplug.model import IPNetwork, PoolRange
 
 DEFAULT_FILE = "/etc/pynet/pynet.toml"
 # Where the host asks: link-local (RFC 3927), and free of what clouds have at 169.254.169.x.
@@ -27,8 +28,9 @@ PREFIX = "PYNET_"
 
 # Linux, unix(7): sun_path has 108 bytes, the last one is a zero.
 _SOCKET_PATH_BYTES = 107
-# An automatic pool is a /24 slice of a range.
-_SLICE_PREFIX_LENGTH = 24
+# How large automatic pools are by default, and the smallest that have a gateway and an endpoint.
+_SIZES = {4: 24, 6: 64}
+_SMALLEST_SIZES = {4: 31, 6: 127}
 # dockerd gives a plugin call up after 30 s (moby: pkg/plugins/client.go).
 _LONGEST_DEADLINE_S = 29.0
 _LONGEST_INTERVAL_S = 86_400.0
@@ -42,6 +44,7 @@ _LOWEST_RATE, _HIGHEST_RATE = 100, 10_000_000
 class Settings:
     """Everything the daemon is told before it starts.
 
+    `ipam_ranges_ipv6` empty is the host's own random /48, in /64.
     `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
     For `ipam_cooldown_s` after its release an address is given out only if no other is left.
     What is younger than `audit_grace_s` counts as on its way, though the engine does not know it.
@@ -58,7 +61,8 @@ class Settings:
     store: str = "sqlite"
     log_format: str = "console"
     log_level: str = "info"
-    ipam_ranges_ipv4: tuple[IPv4Network, ...] = (IPv4Network("10.208.0.0/12"),)
+    ipam_ranges_ipv4: tuple[PoolRange, ...] = (PoolRange(IPv4Network("10.208.0.0/12"), 24),)
+    ipam_ranges_ipv6: tuple[PoolRange, ...] = ()
     ipam_cooldown_s: float = 60.0
     publish_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
     dns_domain: str = "pynet"
@@ -241,26 +245,49 @@ def _seconds(most: float, least: float = 1) -> Callable[[object], float]:
     return parse
 
 
-def _ranges(value: object) -> tuple[IPv4Network, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"must be a list of at least one network, not {value!r}")
-    ranges = tuple(_range(item) for item in value)
-    for one, other in itertools.combinations(ranges, 2):
-        if one.overlaps(other):
-            raise ValueError(f"{one} and {other} overlap")
-    return ranges
+def _ranges(version: int) -> Callable[[object], tuple[PoolRange, ...]]:
+    def parse(value: object) -> tuple[PoolRange, ...]:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"must be a list of at least one network, not {value!r}")
+        ranges = tuple(_range(item, version) for item in value)
+        for one, other in itertools.combinations(ranges, 2):
+            if one.base.overlaps(other.base):
+                raise ValueError(f"{one.base} and {other.base} overlap")
+        return ranges
+
+    return parse
 
 
-def _range(value: object) -> IPv4Network:
+def _range(value: object, version: int) -> PoolRange:
+    """Read "10.208.0.0/12", or "10.208.0.0/12 size 26"."""
     text = _text(value)
+    written, _, size_text = text.partition(" size ")
+    base = _base(written.strip(), version)
+    size, smallest = _SIZES[version], _SMALLEST_SIZES[version]
+    if size_text:
+        size = int(size_text) if size_text.strip().isdecimal() else -1
+        if not base.prefixlen <= size <= smallest:
+            raise ValueError(f"{text!r}: a size from {base.prefixlen} to {smallest} is wanted")
+    elif base.prefixlen > size:
+        raise ValueError(
+            f"{base} is too small for a /{size}; give its pools another size, "
+            f"as in '{base} size {min(base.prefixlen + 2, smallest)}'"
+        )
+    return PoolRange(base, size)
+
+
+def _base(text: str, version: int) -> IPNetwork:
+    example = "10.208.0.0/12" if version == 4 else "fd12:3456:789a::/48"
     try:
-        network = IPv4Network(text, strict=False)
+        network = ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"{text!r} is not an IPv4 network such as 10.208.0.0/12") from None
+        network = None
+    if network is None or network.version != version:
+        raise ValueError(f"{text!r} is not an IPv{version} network such as {example}") from None
     if "/" not in text or text != str(network):
         raise ValueError(f"{text!r} is not how a network is written; did you mean {network}?")
-    if network.prefixlen > _SLICE_PREFIX_LENGTH:
-        raise ValueError(f"{network} is too small; a pool takes a /{_SLICE_PREFIX_LENGTH}")
+    if not network.prefixlen or network.is_multicast or network.is_loopback:
+        raise ValueError(f"{network} has no addresses for containers")
     return network
 
 
@@ -325,7 +352,8 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "store": _store,
     "log_format": _one_of("console", "json"),
     "log_level": _one_of("debug", "info", "warning", "error"),
-    "ipam_ranges_ipv4": _ranges,
+    "ipam_ranges_ipv4": _ranges(4),
+    "ipam_ranges_ipv6": _ranges(6),
     "ipam_cooldown_s": _seconds(least=0, most=_LONGEST_INTERVAL_S),
     "publish_addresses": _addresses,
     "dns_domain": _domain,

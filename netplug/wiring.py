@@ -134,7 +134,7 @@ def _services(
     )
     endpoints = Endpoints(networks=networks)
     ports = Ports(endpoints=endpoints, default_addresses=settings.publish_addresses)
-    ipam = PoolIpam(ranges_ipv4=settings.ipam_ranges_ipv4)
+    ipam = PoolIpam(ranges_ipv4=settings.ipam_ranges_ipv4, ranges_ipv6=settings.ipam_ranges_ipv6)
     addresses = Addresses(
         state=state,
         ipam=ipam,

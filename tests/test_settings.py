@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
 
 from netplug import settings
 from netplug.errors import InvalidSettings
+from netplug.model import PoolRange
 from netplug.settings import DEFAULT_FILE, Settings, load
 
 
@@ -59,7 +60,8 @@ def test_every_field_of_a_file_is_read() -> None:
         store = "sqlite"
         log_format = "json"
         log_level = "DEBUG"
-        ipam_ranges_ipv4 = ["10.64.0.0/12", "172.20.0.0/16"]
+        ipam_ranges_ipv4 = ["10.64.0.0/12", "172.20.0.0/16 size 28"]
+        ipam_ranges_ipv6 = ["fd77::/48", "fd78::/60 size 64"]
         ipam_cooldown_s = 0
         publish_addresses = ["192.0.2.1", "::"]
         dns_domain = "Lab.Example."
@@ -77,7 +79,14 @@ def test_every_field_of_a_file_is_read() -> None:
         store="sqlite",
         log_format="json",
         log_level="debug",
-        ipam_ranges_ipv4=(IPv4Network("10.64.0.0/12"), IPv4Network("172.20.0.0/16")),
+        ipam_ranges_ipv4=(
+            PoolRange(IPv4Network("10.64.0.0/12"), 24),
+            PoolRange(IPv4Network("172.20.0.0/16"), 28),
+        ),
+        ipam_ranges_ipv6=(
+            PoolRange(IPv6Network("fd77::/48"), 64),
+            PoolRange(IPv6Network("fd78::/60"), 64),
+        ),
         ipam_cooldown_s=0.0,
         publish_addresses=(IPv4Address("192.0.2.1"), IPv6Address("::")),
         dns_domain="lab.example",
@@ -102,12 +111,15 @@ def test_flags_beat_environment_beats_file_beats_default() -> None:
 def test_text_of_the_environment_becomes_lists_and_numbers() -> None:
     result = _load(
         environment={
-            "PYNET_IPAM_RANGES_IPV4": "10.64.0.0/12, 172.20.0.0/16",
+            "PYNET_IPAM_RANGES_IPV4": "10.64.0.0/12 size 26, 172.20.0.0/16",
             "PYNET_RECONCILE_INTERVAL_S": "5",
         }
     )
 
-    assert result.ipam_ranges_ipv4 == (IPv4Network("10.64.0.0/12"), IPv4Network("172.20.0.0/16"))
+    assert result.ipam_ranges_ipv4 == (
+        PoolRange(IPv4Network("10.64.0.0/12"), 26),
+        PoolRange(IPv4Network("172.20.0.0/16"), 24),
+    )
     assert result.reconcile_interval_s == 5.0
 
 
@@ -228,7 +240,30 @@ def test_all_problems_of_all_sources_are_listed_at_once() -> None:
             '["10.1.2.3/16"]',
             "'10.1.2.3/16' is not how a network is written; did you mean 10.1.0.0/16?",
         ),
-        ("ipam_ranges_ipv4", '["10.1.2.0/25"]', "10.1.2.0/25 is too small; a pool takes a /24"),
+        (
+            "ipam_ranges_ipv4",
+            '["10.1.2.0/25"]',
+            "10.1.2.0/25 is too small for a /24; give its pools another size, "
+            "as in '10.1.2.0/25 size 27'",
+        ),
+        (
+            "ipam_ranges_ipv4",
+            '["10.0.0.0/8 size 32"]',
+            "'10.0.0.0/8 size 32': a size from 8 to 31 is wanted",
+        ),
+        (
+            "ipam_ranges_ipv4",
+            '["10.0.0.0/8 size many"]',
+            "'10.0.0.0/8 size many': a size from 8 to 31 is wanted",
+        ),
+        ("ipam_ranges_ipv4", '["10.0.0.0/8 24"]', "'10.0.0.0/8 24' is not an IPv4 network such"),
+        ("ipam_ranges_ipv4", '["224.0.0.0/8"]', "224.0.0.0/8 has no addresses for containers"),
+        ("ipam_ranges_ipv6", '["10.0.0.0/8"]', "'10.0.0.0/8' is not an IPv6 network such as fd12:"),
+        (
+            "ipam_ranges_ipv6",
+            '["fd77::/56 size 48"]',
+            "'fd77::/56 size 48': a size from 56 to 127 is wanted",
+        ),
         (
             "ipam_ranges_ipv4",
             '["10.0.0.0/8", "10.9.0.0/16"]',

@@ -23,6 +23,7 @@ from netplug.model import (
     Endpoint,
     EndpointId,
     IPAddress,
+    IPNetwork,
     LeaseKind,
     Network,
     NetworkId,
@@ -319,8 +320,8 @@ def pool_request(body: RequestPoolBody) -> PoolRequest:
         InvalidRequest: with everything that does not parse.
     """
     problems: list[str] = []
-    network = _parse(ip_network, body.pool, problems) if body.pool else None
-    sub_range = _parse(ip_network, body.sub_pool, problems) if body.sub_pool else None
+    network = _network("pool", body.pool, problems)
+    sub_range = _network("range", body.sub_pool, problems)
     if problems:
         raise InvalidRequest(problems)
     return PoolRequest(
@@ -453,6 +454,21 @@ def _parse(read: Any, text: str | None, problems: list[str]) -> Any:
     except ValueError as error:
         problems.append(str(error))
         return None
+
+
+def _network(what: str, text: str | None, problems: list[str]) -> IPNetwork | None:
+    """Return a network, `None` for an empty text."""
+    if not text:
+        return None
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        problems.append(f"{what} {text!r} is not a network such as 10.9.0.0/24 or fd00::/64")
+        return None
+    if int(ip_interface(text)) != int(network.network_address):
+        problems.append(f"{what} {text} has host bits set; did you mean {network}?")
+        return None
+    return network
 
 
 def _flag(options: Mapping[str, Any], key: str, default: bool, problems: list[str]) -> bool:

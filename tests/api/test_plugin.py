@@ -282,6 +282,62 @@ async def test_calls_of_the_ipam_answer_as_dockerd_wants(plugin: Client, world: 
     assert world.state.view.pools == {}
 
 
+@pytest.mark.parametrize(
+    ("wish", "status", "problem"),
+    [
+        (
+            {"Pool": "10.9.0.5/24"},
+            400,
+            "pool 10.9.0.5/24 has host bits set; did you mean 10.9.0.0/24?",
+        ),
+        (
+            {"Pool": "10.9.0.0/24", "SubPool": "10.9.0.5/25"},
+            400,
+            "range 10.9.0.5/25 has host bits set; did you mean 10.9.0.0/25?",
+        ),
+        ({"Pool": "ten"}, 400, "pool 'ten' is not a network such as 10.9.0.0/24 or fd00::/64"),
+        (
+            {"Pool": "10.9.0.0/24", "SubPool": "10.8.0.0/25"},
+            400,
+            "range 10.8.0.0/25 lies outside pool 10.9.0.0/24",
+        ),
+        (
+            {"Pool": "", "SubPool": "10.8.0.0/25"},
+            400,
+            "range 10.8.0.0/25 needs a pool that it lies in",
+        ),
+        (
+            {"Pool": "10.9.0.0/24", "V6": True},
+            400,
+            "pool 10.9.0.0/24 is IPv4, but IPv6 was asked for",
+        ),
+        ({"Pool": "0.0.0.0/0"}, 400, "pool 0.0.0.0/0 is every address there is"),
+        (
+            {"Pool": "0.0.0.0/8"},
+            400,
+            "no automatic pool can be as large as /8: 10.208.0.0/12",
+        ),
+        (
+            {"Pool": "10.44.0.0/16"},
+            409,
+            "pool 10.44.0.0/16 overlaps 10.44.0.0/24, used by no network yet; choose another",
+        ),
+    ],
+)
+async def test_pool_that_cannot_be_is_refused_in_a_sentence_that_dockerd_shows(
+    plugin: Client, world: World, wish: dict[str, object], status: int, problem: str
+) -> None:
+    await plugin.call("IpamDriver.RequestPool", {"Pool": "10.44.0.0/24"})
+    kept = world.kept
+
+    reply = await plugin.call("IpamDriver.RequestPool", {"V6": False, **wish})
+
+    assert reply.status == status
+    assert problem in reply.body["Err"]
+    assert reply.body["Error"] == reply.body["Err"]
+    assert world.kept == kept
+
+
 async def test_swarm_calls_are_answered(plugin: Client) -> None:
     allocated = await plugin.call("NetworkDriver.AllocateNetwork", {"NetworkID": NETWORK})
 

@@ -15,10 +15,20 @@ import ipam
 from ipam.plugin import DEFAULT_RANGES_IPV4, PoolIpam
 from netplug.contract.ipam import AddressRequest, Ipam, PoolGrant
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
-from netplug.model import IPNetwork, LeaseKind, Network, NetworkId, Pool, PoolId, View
-from tests.ipam.worlds import NOW, ULA, leases_of, pool_of, pool_request, view_of
+from netplug.model import (
+    IPNetwork,
+    LeaseKind,
+    Network,
+    NetworkId,
+    Pool,
+    PoolId,
+    PoolRange,
+    Subnet,
+    View,
+)
+from tests.ipam.worlds import NOW, ULA, lease_next, leases_of, pool_of, pool_request, view_of
 
-TINY = PoolIpam(ranges_ipv4=(IPv4Network("10.0.0.0/22"),))
+TINY = PoolIpam(ranges_ipv4=(PoolRange(IPv4Network("10.0.0.0/22"), 24),))
 
 
 def _after(view: View, grant: PoolGrant) -> View:
@@ -196,7 +206,7 @@ def test_request_pool_automatic_with_all_ranges_routed_is_exhausted() -> None:
 def test_request_pool_automatic_until_exhausted_gives_each_free_slice_once(
     taken: list[IPNetwork],
 ) -> None:
-    slices = TINY.ranges_ipv4[0].subnets(new_prefix=24)
+    slices = TINY.ranges_ipv4[0].base.subnets(new_prefix=24)
     free = [s for s in slices if not any(s.overlaps(other) for other in taken)]
     view = view_of()
 
@@ -215,26 +225,53 @@ def test_request_pool_automatic_larger_than_the_range_is_refused(network: str) -
         PoolIpam().request_pool(pool_request(network), view_of(), (), NOW)
 
 
-def test_request_pool_automatic_uses_only_ranges_that_are_large_enough() -> None:
-    ranges = (IPv4Network("10.0.0.0/28"), IPv4Network("10.1.0.0/16"))
+def test_request_pool_of_a_size_uses_only_ranges_that_are_large_enough() -> None:
+    ranges = (PoolRange(IPv4Network("10.0.0.0/28"), 30), PoolRange(IPv4Network("10.1.0.0/16"), 26))
 
-    grant = PoolIpam(ranges_ipv4=ranges).request_pool(pool_request(), view_of(), (), NOW)
+    grant = PoolIpam(ranges_ipv4=ranges).request_pool(
+        pool_request("0.0.0.0/24"), view_of(), (), NOW
+    )
 
     assert grant.pool.network == ip_network("10.1.0.0/24")
 
 
-def test_request_pool_automatic_slice_sizes_are_settings() -> None:
-    sliced = PoolIpam(slice_prefixlen_ipv4=26, slice_prefixlen_ipv6=80)
+def test_request_pool_automatic_cuts_each_range_in_its_own_size() -> None:
+    ranges = (PoolRange(IPv4Network("10.0.0.0/29"), 30), PoolRange(IPv4Network("10.1.0.0/25"), 26))
+    ranges_ipv6 = (PoolRange(IPv6Network("fd77::/60"), 62),)
+    ipam = PoolIpam(ranges_ipv4=ranges, ranges_ipv6=ranges_ipv6)
+    view, granted = view_of(), []
 
-    ipv4 = sliced.request_pool(pool_request(), view_of(), (), NOW)
-    ipv6 = sliced.request_pool(pool_request(is_ipv6=True), view_of(), (), NOW)
+    for is_ipv6 in (False, False, False, False, True):
+        grant = ipam.request_pool(pool_request(is_ipv6=is_ipv6), view, (), NOW)
+        view = _after(view, grant)
+        granted.append(str(grant.pool.network))
 
-    assert (ipv4.pool.network.prefixlen, ipv6.pool.network.prefixlen) == (26, 80)
+    assert granted == ["10.0.0.0/30", "10.0.0.4/30", "10.1.0.0/26", "10.1.0.64/26", "fd77::/62"]
+    with pytest.raises(PoolExhausted, match=r"10\.0\.0\.0/29, 10\.1\.0\.0/25: every /30 or /26"):
+        ipam.request_pool(pool_request(), view, (), NOW)
+
+
+@pytest.mark.parametrize("size", [48, 64, 80, 127])
+def test_request_pool_ipv6_of_any_size_is_granted_without_counting_addresses(size: int) -> None:
+    first = PoolIpam().request_pool(pool_request(f"::/{size}"), view_of(), (), NOW)
+
+    assert first.pool.network == ip_network(f"fd12:3456:789a::/{size}")
+    address, _ = lease_next(view_of(first.pool), first.pool)
+    assert address in first.pool.network
+
+
+def test_request_pool_automatic_avoids_subnets_that_another_ipam_gave_to_a_network() -> None:
+    subnet = Subnet(pool=ip_network("10.208.0.0/23"))
+    network = Network(id=NetworkId("a"), subnets=(subnet,), created_at=NOW)
+
+    grant = PoolIpam().request_pool(pool_request(), view_of(network), (), NOW)
+
+    assert grant.pool.network == ip_network("10.208.2.0/24")
 
 
 @pytest.mark.parametrize("is_ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_request_pool_automatic_beside_4000_pools_goes_on(is_ipv6: bool) -> None:
-    whole: IPNetwork = ULA if is_ipv6 else DEFAULT_RANGES_IPV4[0]
+    whole: IPNetwork = ULA if is_ipv6 else DEFAULT_RANGES_IPV4[0].base
     prefixlen = 64 if is_ipv6 else 24
     slices: list[IPNetwork] = list(islice(whole.subnets(new_prefix=prefixlen), 4001))
     pool = pool_of("10.9.0.0/24")
