@@ -150,6 +150,17 @@ def switch(text: str) -> bool:
             raise ValueError("on or off is wanted")
 
 
+def overlap(text: str) -> bool:
+    """Read whether a subnet may be in use elsewhere: "allow" or "refuse"."""
+    match text.lower():
+        case "allow":
+            return True
+        case "refuse":
+            return False
+        case _:
+            raise ValueError("allow or refuse is wanted")
+
+
 def one_of(words: Iterable[_Word]) -> Callable[[str], _Word]:
     """Return what reads one of `words`."""
     known = {str(word): word for word in words}
@@ -186,6 +197,7 @@ COMMON: Mapping[str, tuple[str, str, Reader]] = MappingProxyType(
         "icc": (ENABLE_ICC, "has_icc", flag),
         "spoof_guard": ("", "guards_spoofing", switch),
         "dns_ttl": ("", "name_ttl_s", ttl),
+        "overlap": ("", "may_overlap", overlap),
         "iface_prefix": (labels.CONTAINER_IFACE_PREFIX, "iface_prefix", interface_prefix),
     }
 )

@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import IPv4Network
 
 from ipam.allocator import choose
-from ipam.pool import check, hosts, is_automatic, overlaps, pool_id
+from ipam.pool import check, hosts, is_automatic, may_overlap, overlaps, pool_id
 from ipam.ranges import next_free
 from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
@@ -22,8 +22,6 @@ Those of Docker are 172.17.0.0/16 onward and 192.168.0.0/16, of Podman 10.88.0.0
 """
 
 _ULA_SIZE = 64
-_DEFAULT_ROUTE_PREFIXLEN = 1
-"""VPN clients halve the default route, to win over the host's (OpenVPN: redirect-gateway def1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +40,9 @@ class PoolIpam:
     ) -> PoolGrant:
         """Choose a pool.
 
-        A given one is not compared with `taken`: dockerd does not either, and the driver asks the
-        kernel later. An automatic one is the next slice behind the host's cursor.
+        A given one is not compared with `taken`: whether that matters depends on the network, which
+        is not known yet. An automatic one is the next slice behind the host's cursor, and another
+        than before, whoever rejected that.
 
         Raises:
             InvalidRequest: the request makes no sense by itself, or asks for too large a pool.
@@ -96,8 +95,7 @@ class PoolIpam:
     ) -> IPNetwork:
         ranges = self._ranges(request, view)
         cursor = view.host.cursor_ipv6 if request.is_ipv6 else view.host.cursor_ipv4
-        obstacles = [pool.network for pool in view.pools.values()]
-        obstacles += (route for route in taken if route.prefixlen > _DEFAULT_ROUTE_PREFIXLEN)
+        obstacles = [*(p.network for p in view.pools.values()), *taken]
         for network in view.networks.values():
             if not network.pool_ids:  # another IPAM gave it its subnets
                 obstacles += (subnet.pool for subnet in network.subnets)
@@ -137,6 +135,7 @@ def _pool(request: PoolRequest, network: IPNetwork, now: datetime) -> Pool:
         space=request.space,
         network=network,
         sub_range=request.sub_range,
+        may_overlap=may_overlap(request),
         created_at=now,
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from netplug.contract.ipam import PoolRequest
 from netplug.errors import InvalidRequest
 from netplug.model import IPNetwork, PoolId
 
-OPTION_KEYS: frozenset[str] = frozenset()
-"""The --ipam-opt keys that a pool request may carry."""
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"overlap": ("allow", "refuse")})
+"""The --ipam-opt keys that a pool request may carry, with the words that each may have."""
 
 
 def pool_id(space: str, network: IPNetwork, sub_range: IPNetwork | None = None) -> PoolId:
@@ -69,7 +70,7 @@ def check(request: PoolRequest) -> None:
         InvalidRequest: with every problem found.
     """
     problems = [
-        *option_problems(key for key, _ in request.options),
+        *option_problems(request.options),
         *_network_problems(request),
         *_sub_range_problems(request),
     ]
@@ -77,14 +78,23 @@ def check(request: PoolRequest) -> None:
         raise InvalidRequest(problems)
 
 
-def option_problems(keys: Iterable[str], known: Collection[str] = OPTION_KEYS) -> list[str]:
-    """Return a sentence for each key that is not known, with the nearest that is."""
-    return [
-        f"unknown IPAM option {key!r}"
-        + "".join(f", did you mean {near!r}?" for near in get_close_matches(key, known, n=1))
-        for key in keys
-        if key not in known
-    ]
+def option_problems(
+    options: Iterable[tuple[str, str]], known: Mapping[str, Collection[str]] = OPTIONS
+) -> list[str]:
+    """Return a sentence for each key or word that is not known, with the nearest that is."""
+    problems = []
+    for key, word in options:
+        if key not in known:
+            near = "".join(f", did you mean {k!r}?" for k in get_close_matches(key, known, n=1))
+            problems.append(f"unknown IPAM option {key!r}{near}")
+        elif word not in known[key]:
+            problems.append(f"IPAM option {key}={word!r}: {' or '.join(known[key])} is wanted")
+    return problems
+
+
+def may_overlap(request: PoolRequest) -> bool:
+    """Return whether the user said that the pool may be in use outside our networks."""
+    return ("overlap", "allow") in request.options
 
 
 def _network_problems(request: PoolRequest) -> list[str]:

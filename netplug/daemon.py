@@ -22,6 +22,7 @@ from netplug.api.app import Methods, Readiness, plugin_app
 from netplug.api.sockets import claim_namespace, listen
 from netplug.engine.watch import Watcher
 from netplug.errors import Conflict, EngineUnreachable, PynetError
+from netplug.service.collision_watch import CollisionWatch
 from netplug.service.rule_watch import LOOK_S, RuleWatch
 from netplug.service.uplink_watch import UplinkWatch
 from netplug.settings import Settings
@@ -112,6 +113,7 @@ class Daemon:
                 tasks.create_task(_sweep_for_ever(wiring, self._settings.audit_grace_s)),
                 tasks.create_task(_watch_for_ever(RuleWatch(reconciler, clock))),
                 tasks.create_task(_watch_for_ever(UplinkWatch(reconciler, clock))),
+                tasks.create_task(_watch_for_ever(wiring.services.collisions)),
             ]
             if wiring.watcher is not None:
                 running.append(tasks.create_task(_follow_engine(wiring, wiring.watcher)))
@@ -174,7 +176,7 @@ async def _reconcile_for_ever(wiring: Wiring, interval_s: float) -> None:
             log.warning("reconciliation failed", extra={"reason": str(error)})
 
 
-async def _watch_for_ever(watch: RuleWatch | UplinkWatch) -> None:
+async def _watch_for_ever(watch: RuleWatch | UplinkWatch | CollisionWatch) -> None:
     pause_s = LOOK_S
     while True:
         await asyncio.sleep(pause_s)

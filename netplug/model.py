@@ -323,7 +323,8 @@ class Pool:
     """A range of addresses that leases are taken from.
 
     `sub_range` narrows dynamic choice (Docker's --ip-range). `cursor` is the last address chosen
-    dynamically: the next choice starts behind it, so that a released address rests.
+    dynamically: the next choice starts behind it, so that a released address rests. With
+    `may_overlap` the user knows of what else the network reaches.
     """
 
     id: PoolId
@@ -331,6 +332,7 @@ class Pool:
     network: IPNetwork
     sub_range: IPNetwork | None = None
     is_auto: bool = False
+    may_overlap: bool = False
     cursor: IPAddress | None = None
     created_at: datetime
 
@@ -400,6 +402,31 @@ class LinkFacts:
     is_up: bool = True
 
 
+class Way(StrEnum):
+    """How a network is in use beside ours.
+
+    DIRECT: on a link. GATEWAY: behind a router. ADDRESS: it is the host's own. RESOLVER: the host
+    asks it for names. DOCKER: it is of one of Docker's networks, which the kernel need not know.
+    DOCKER_BRIDGE: likewise, but the kernel knows better, and sooner.
+    """
+
+    DIRECT = "direct"
+    GATEWAY = "gateway"
+    ADDRESS = "address"
+    RESOLVER = "resolver"
+    DOCKER = "docker"
+    DOCKER_BRIDGE = "docker-bridge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A network, or a single address, in use beside ours; `where` is the link or network."""
+
+    network: IPNetwork
+    way: Way
+    where: str = ""
+
+
 def _no_links() -> Mapping[str, LinkFacts]:
     return MappingProxyType({})
 
@@ -431,12 +458,14 @@ class View:
     Cost of changes made at once: one shallow copy of each mapping concerned, of two for endpoints;
     for leases see `netplug.leases`. Pools with no lease and nothing withheld have no book.
     `engine_subnets` are those of the bridges that the engine makes itself; None until it told.
+    `beside_us` are those of all its networks that are not ours.
     `sandboxes` are the endpoints in each.
     """
 
     host: HostState
     facts: HostFacts = HostFacts()
     engine_subnets: frozenset[IPNetwork] | None = None
+    beside_us: frozenset[Reached] = frozenset()
     networks: Mapping[NetworkId, Network] = field(default_factory=lambda: MappingProxyType({}))
     endpoints: Mapping[EndpointId, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, frozenset[EndpointId]] = field(
@@ -464,9 +493,11 @@ class View:
         """Return this view of a host that has changed."""
         return replace(self, facts=facts)
 
-    def with_engine_subnets(self, subnets: frozenset[IPNetwork]) -> View:
+    def with_engine_subnets(
+        self, subnets: frozenset[IPNetwork], beside_us: frozenset[Reached]
+    ) -> View:
         """Return this view beside an engine that has changed."""
-        return replace(self, engine_subnets=subnets)
+        return replace(self, engine_subnets=subnets, beside_us=beside_us)
 
     def with_withheld(
         self,

@@ -24,6 +24,7 @@ from netplug.kernel.resolver import Resolver
 from netplug.plan.resolverlink import plan_resolver_link
 from netplug.service.addresses import Addresses
 from netplug.service.auditor import Auditor
+from netplug.service.collision_watch import CollisionWatch
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import DRIVER, Identities
@@ -153,6 +154,7 @@ def _services(
         names=NameDirectory(networks=networks, names=names, host_address=settings.dns_address),
         records=NameRecords(networks=networks, clock=clock, domain=settings.dns_domain),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
+        collisions=CollisionWatch(networks=networks, journal=journal, clock=clock),
         identities=identities,
         auditor=Auditor(
             endpoints=endpoints,

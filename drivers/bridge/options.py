@@ -61,6 +61,7 @@ class BridgeOptions:
     host_binding: IPAddress | None = None
     name_mode: NameMode = NameMode.OVERLAY
     name_ttl_s: int = 5
+    may_overlap: bool = False
 
     @property
     def isolates(self) -> bool:

@@ -86,6 +86,10 @@ class BridgeDriver:
                 _refuse_name(network, other)
             refuse_overlap(network, other)
 
+    def may_overlap(self, network: Network) -> bool:
+        """Return whether the user said so."""
+        return parse(dict(network.options)).may_overlap
+
     def skip_gateways(self, options: Mapping[str, str], *, is_internal: bool) -> GatewaySkip:
         """Say that an isolated family has no gateway, so none is reserved."""
         parsed = parse(options)

@@ -84,6 +84,7 @@ class HostOptions:
     iface_prefix: str = "eth"
     name_mode: NameMode = NameMode.OVERLAY
     name_ttl_s: int = 5
+    may_overlap: bool = False
 
     @property
     def takes_parent(self) -> bool:

@@ -106,6 +106,10 @@ class HostDriver:
             if other.id != network.id:
                 refuse_overlap(network, other)
 
+    def may_overlap(self, network: Network) -> bool:
+        """Return whether the user said so."""
+        return parse(network.options).may_overlap
+
     def skip_gateways(self, options: Mapping[str, str], *, is_internal: bool) -> GatewaySkip:
         """Say that no gateway is needed unless the user gives one: it would be the LAN's own."""
         parse(options.items())

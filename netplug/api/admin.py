@@ -200,6 +200,7 @@ async def _verify(services: Services, _: web.Request) -> object:
         "checked": verdict.checked,
         "differences": verdict.differences,
         "foreign": verdict.foreign,
+        "collisions": [c.text for c in await services.collisions.found()],
     }
 
 

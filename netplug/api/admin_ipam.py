@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from urllib.parse import unquote
 
@@ -13,9 +14,10 @@ from aiohttp import web
 from netplug.api import wire
 from netplug.api.admin_wire import Services, time_json
 from netplug.errors import Conflict, InvalidRequest
-from netplug.model import Endpoint, IPAddress, Lease, Network, Pool, PoolId, View
+from netplug.model import Endpoint, IPAddress, IPNetwork, Lease, Network, Pool, PoolId, View
 from netplug.service.audit import Finding
 from netplug.service.auditor import Audit
+from netplug.service.reached import Collision
 
 
 class ReserveBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,15 +36,16 @@ class RepairBody(msgspec.Struct, forbid_unknown_fields=True):
 
 async def list_pools(services: Services, _: web.Request) -> object:
     """Return every pool."""
-    pools = services.networks.state.view.pools.values()
-    return {"pools": [_pool_json(p, services) for p in sorted(pools, key=lambda p: p.id)]}
+    pools = sorted(services.networks.state.view.pools.values(), key=lambda p: p.id)
+    return {"pools": _pools_json(pools, services, await services.collisions.found())}
 
 
 async def show_pool(services: Services, request: web.Request) -> object:
     """Return one pool and its leases."""
     (pool,) = _one(services.reservations.pools_of(unquote(request.match_info["pool"])))
     leases = await asyncio.to_thread(_leases_json, [pool], services.networks.state.view)
-    return {**_pool_json(pool, services), "leases": leases}
+    (shown,) = _pools_json([pool], services, await services.collisions.found())
+    return {**shown, "leases": leases}
 
 
 async def list_leases(services: Services, request: web.Request) -> object:
@@ -118,8 +121,29 @@ def _address(text: str) -> IPAddress:
         raise InvalidRequest([str(error)]) from error
 
 
+def _pools_json(
+    pools: Iterable[Pool], services: Services, collisions: Iterable[Collision]
+) -> list[dict[str, object]]:
+    """Return Pools, with the networks that have them and what collides with those."""
+    users: dict[PoolId, list[str]] = defaultdict(list)
+    for network in services.networks.state.view.networks.values():
+        for pool_id in network.pool_ids:
+            users[pool_id].append(network.label)
+    told: dict[tuple[PoolId, IPNetwork], list[str]] = defaultdict(list)
+    for collision in collisions:
+        for pool_id in collision.network.pool_ids:
+            told[pool_id, collision.subnet].append(collision.text)
+    return [
+        {
+            **_pool_json(pool, services),
+            "networks": sorted(users[pool.id]),
+            "collisions": told[pool.id, pool.network],
+        }
+        for pool in pools
+    ]
+
+
 def _pool_json(pool: Pool, services: Services) -> dict[str, object]:
-    view = services.networks.state.view
     return {
         "id": pool.id,
         "space": pool.space,
@@ -127,14 +151,9 @@ def _pool_json(pool: Pool, services: Services) -> dict[str, object]:
         "range": str(pool.sub_range) if pool.sub_range else None,
         "auto": pool.is_auto,
         "size": services.standalone.addresses.ipam.size(pool),
-        "leased": len(view.leases_of(pool.id)),
-        "networks": _networks_of(pool.id, view),
+        "leased": len(services.networks.state.view.leases_of(pool.id)),
         "created_at": time_json(pool.created_at),
     }
-
-
-def _networks_of(pool_id: PoolId, view: View) -> list[str]:
-    return sorted(n.label for n in view.networks.values() if pool_id in n.pool_ids)
 
 
 def _leases_json(pools: Sequence[Pool], view: View) -> list[dict[str, object]]:
@@ -181,7 +200,7 @@ def _finding_json(finding: Finding, services: Services) -> dict[str, object]:
     networks: list[str] = []
     match record:
         case Lease(pool_id=pool_id) | Pool(id=pool_id):
-            networks = _networks_of(pool_id, view)
+            networks = sorted(n.label for n in view.networks.values() if pool_id in n.pool_ids)
         case Endpoint(network_id=network_id):
             networks = [n.label for n in [view.networks.get(network_id)] if n]
         case Network():

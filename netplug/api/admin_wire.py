@@ -22,6 +22,7 @@ from netplug.plan.diff import Change, Create, Delete, Plan, Step
 from netplug.plan.objects import Bridge, KernelObject, RoutedVeth, Shim, Veth
 from netplug.plan.text import object_text, step_text
 from netplug.service.auditor import Auditor
+from netplug.service.collision_watch import CollisionWatch
 from netplug.service.endpoints import Endpoints
 from netplug.service.identities import Identities
 from netplug.service.journal import Event, Journal
@@ -99,6 +100,7 @@ class Services:
     names: NameDirectory
     records: NameRecords
     reconciler: Reconciler
+    collisions: CollisionWatch
     identities: Identities
     auditor: Auditor
     reservations: Reservations

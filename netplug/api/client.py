@@ -222,7 +222,10 @@ class Query(TypedDict):
 
 
 class Pool(TypedDict):
-    """A range that addresses are leased from; `size` is how many it has to give."""
+    """A range that addresses are leased from; `size` is how many it has to give.
+
+    `collisions` are sentences about what else is where its network is.
+    """
 
     id: str
     space: str
@@ -232,6 +235,7 @@ class Pool(TypedDict):
     size: int
     leased: int
     networks: Sequence[str]
+    collisions: Sequence[str]
     created_at: str
 
 
@@ -301,6 +305,7 @@ class Verification(TypedDict):
     checked: int
     differences: Sequence[str]
     foreign: Sequence[str]
+    collisions: Sequence[str]
 
 
 class Event(TypedDict):

@@ -173,6 +173,7 @@ def _print_addresses(reply: Leases) -> None:
 
 
 def _print_pools(reply: Pools) -> None:
+    """Print a pool a line, and below them what else is where they are."""
     show.table(
         ("POOL", "RANGE", "LEASED", "SIZE", "NETWORKS"),
         (
@@ -186,6 +187,7 @@ def _print_pools(reply: Pools) -> None:
             for pool in reply["pools"]
         ),
     )
+    show.section("COLLISIONS", [text for pool in reply["pools"] for text in pool["collisions"]])
 
 
 def _print_pool(pool: PoolDetail) -> None:
@@ -198,6 +200,7 @@ def _print_pool(pool: PoolDetail) -> None:
         ("networks", ", ".join(pool["networks"])),
         ("created", pool["created_at"]),
     )
+    show.section("COLLISIONS", pool["collisions"])
     if pool["leases"]:
         click.echo()
         _print_leases(pool["leases"], with_pools=False)

@@ -33,13 +33,14 @@ def plan(session: Session, check: bool) -> None:
 def verify(session: Session) -> None:
     """Compare every object with the kernel; change nothing.
 
-    Exits with 11 if something differs. What is foreign looks like ours, but is not: it is left
-    alone.
+    Exits with 11 if something differs, or if a subnet of ours is in use elsewhere too: 'pynet heal'
+    mends what differs, a collision only somebody who knows what is there. What is foreign looks
+    like ours, but is not: it is left alone.
     """
     with session.daemon("comparing with the kernel") as daemon:
         reply = daemon.verify()
     session.show(reply, _print_verification)
-    if reply["differences"]:
+    if reply["differences"] or reply["collisions"]:
         raise click.exceptions.Exit(Drift.exit_code)
 
 
@@ -68,4 +69,5 @@ def _print_verification(found: Verification) -> None:
     verdict = f"{differing} differ" if differing != 1 else "1 differs"
     click.echo(f"{show.count(found['checked'], 'object')} checked, {verdict}")
     show.section("DIFFERENCES", found["differences"])
+    show.section("COLLISIONS", found["collisions"])
     show.section("FOREIGN", found["foreign"])

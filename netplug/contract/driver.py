@@ -108,6 +108,10 @@ class NetworkDriver(Protocol):
         """
         ...
 
+    def may_overlap(self, network: Network) -> bool:
+        """Return whether the user said that subnets may be in use outside our networks."""
+        ...
+
     def skip_gateways(self, options: Mapping[str, str], *, is_internal: bool) -> GatewaySkip:
         """Say for which families the network needs no gateway address.
 

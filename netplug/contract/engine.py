@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
-from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId
+from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId, Reached
 from netplug.model import Protocol as Transport
 
 
@@ -84,6 +84,8 @@ class EngineEvent:
 class EngineSnapshot:
     """Our networks as the engine knows them, and the subnets of its own that are closed to them.
 
+    `beside_us` are the subnets of all its networks that are not ours.
+
     Everything was listed at `listed_at` or later. What pynet made after that may be missing, and
     so may what it made just before: dockerd records an endpoint only once CreateEndpoint is
     answered. `containers` are those on our networks that have been inspected so far.
@@ -93,6 +95,7 @@ class EngineSnapshot:
     networks: Mapping[NetworkId, EngineNetwork]
     listed_at: datetime
     closed_subnets: frozenset[IPNetwork] = frozenset()
+    beside_us: frozenset[Reached] = frozenset()
     containers: Mapping[str, EngineContainer] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -123,6 +126,10 @@ class Engine(Protocol):
 
     async def subnets(self) -> frozenset[IPNetwork]:
         """Return the subnets of all networks, whatever their drivers."""
+        ...
+
+    async def beside(self, driver: str) -> frozenset[Reached]:
+        """Return the subnets of the networks of other drivers than `driver`, with their names."""
         ...
 
     async def closed_subnets(self) -> frozenset[IPNetwork]:

@@ -60,7 +60,7 @@ class Ipam(Protocol):
     ) -> PoolGrant:
         """Choose a pool.
 
-        `taken` are networks that the host routes or resolves through already; automatic pools
+        `taken` are networks that are in use beside ours, less default routes; automatic pools
         avoid them and advance: the one granted last comes last, also after its release.
 
         Raises:

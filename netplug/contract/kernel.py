@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netplug.contract.driver import NO_WISH, FactsWish
-from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent
+from netplug.model import HostFacts, IPAddress, LinkFacts, Parent, Reached
 from netplug.plan.diff import Step
 from netplug.plan.objects import Foreign, KernelObject, Key, Sysctl
 
@@ -128,17 +128,14 @@ class Kernel(Protocol):
         """Return the other switches that setting `switch` changes too, with their values now."""
         ...
 
-    async def taken_networks(self) -> frozenset[IPNetwork]:
-        """Return the networks that the host routes, and its resolvers as host networks.
+    async def reached(self, versions: Collection[int]) -> frozenset[Reached]:
+        """Return what the host reaches of IPv4 and IPv6: by routes, its addresses, its resolvers.
 
-        Less those of bridges that pynet names: the view has them, and they may be thousands.
-        """
-        ...
+        Less default routes, and less what is on links that pynet names: the view has that, and it
+        may be thousands. A link of ours that the user named may be there.
 
-    async def link_towards(self, network: IPNetwork) -> str:
-        """Return the link on which the host reaches `network` directly, without a gateway.
-
-        Empty if there is none. Two look-ups, of the first and the last address; no dump.
+        Raises:
+            KernelRefused: routes or addresses cannot be listed.
         """
         ...
 

@@ -18,7 +18,7 @@ from netplug.contract.engine import EngineContainer, EngineEvent, EngineInfo, En
 from netplug.engine import wire
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
-from netplug.model import IPNetwork
+from netplug.model import IPNetwork, Reached
 
 # The oldest API that 29 can still be told to accept, and the latest that was read.
 _OLDEST_API, _LATEST_API = (1, 24), (1, 55)
@@ -35,6 +35,7 @@ _EVENTS = {
 }
 
 _Reply = TypeVar("_Reply")
+_Found = TypeVar("_Found", IPNetwork, Reached)
 
 
 class EngineClient:
@@ -68,6 +69,12 @@ class EngineClient:
         """Return the subnets of all networks, whatever their drivers."""
         listed = self._decode(await self._get("/networks"), list[wire.Addressed])
         return self._sensible(subnet for network in listed for subnet in network.subnets())
+
+    async def beside(self, driver: str) -> frozenset[Reached]:
+        """Return the subnets of the networks of other drivers than `driver`, with their names."""
+        listed = self._decode(await self._get("/networks"), list[wire.Addressed])
+        others = (network for network in listed if network.driver != driver)
+        return self._sensible(found for network in others for found in network.reached())
 
     async def closed_subnets(self) -> frozenset[IPNetwork]:
         """Return the subnets of the engine's own bridges, which only published ports lead into."""
@@ -189,9 +196,9 @@ class EngineClient:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._unreachable(f"its reply makes no sense: {error}") from error
 
-    def _sensible(self, subnets: Iterable[IPNetwork]) -> frozenset[IPNetwork]:
+    def _sensible(self, found: Iterable[_Found]) -> frozenset[_Found]:
         try:
-            return frozenset(subnets)
+            return frozenset(found)
         except ValueError as error:
             raise self._unreachable(f"its reply makes no sense: {error}") from error
 

@@ -27,7 +27,6 @@ _MOST_SLICES = 10
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 # dockerd drops the events of a slow reader, and sends none when a dead container is disconnected.
 _RELIST_S = 300.0
-_OWN = "bridge"
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +125,7 @@ class Watcher:
         return EngineSnapshot(
             info=info,
             closed_subnets=await self._engine.closed_subnets(),
+            beside_us=await self._engine.beside(self._driver),
             networks=MappingProxyType({network.id: network for network in networks}),
             listed_at=listed_at,
         )
@@ -144,10 +144,13 @@ class Watcher:
                 return
 
     async def _refresh(self, snapshot: EngineSnapshot, touched: _Touched) -> EngineSnapshot:
-        network_ids, container_ids, renamed_ids, has_own = touched.take()
-        if has_own:
-            subnets = await self._engine.closed_subnets()
-            snapshot = replace(snapshot, closed_subnets=subnets)
+        network_ids, container_ids, renamed_ids, has_others = touched.take()
+        if has_others:
+            snapshot = replace(
+                snapshot,
+                closed_subnets=await self._engine.closed_subnets(),
+                beside_us=await self._engine.beside(self._driver),
+            )
         networks = dict(snapshot.networks)
         network_ids |= {
             network.id
@@ -167,7 +170,7 @@ class Watcher:
 class _Touched:
     """Networks and containers that events named since they were last taken.
 
-    Of the engine's own bridges only that there was one. `last_ns` is the time of the last event.
+    Of networks of other drivers only that there was one. `last_ns` is the time of the last event.
     """
 
     def __init__(self, driver: str) -> None:
@@ -177,13 +180,13 @@ class _Touched:
         self._driver = driver
         self._network_ids: set[NetworkId] = set()
         self._renamed: set[str] = set()
-        self._has_own = False
+        self._has_others = False
         self._changed = asyncio.Event()
 
     @property
     def has_events(self) -> bool:
         """Return whether an event named anything since it was last taken."""
-        return bool(self._network_ids or self.containers or self._has_own)
+        return bool(self._network_ids or self.containers or self._has_others)
 
     def wake(self) -> None:
         """Wake the waiter: something else is new."""
@@ -206,26 +209,26 @@ class _Touched:
         return False
 
     def take(self) -> tuple[set[NetworkId], set[str], set[str], bool]:
-        """Return ids of networks, containers and those renamed, and if an own bridge changed.
+        """Return ids of networks, containers and those renamed, and if another network changed.
 
         Starts afresh.
         """
-        taken = self._network_ids, self.containers, self._renamed, self._has_own
+        taken = self._network_ids, self.containers, self._renamed, self._has_others
         self._network_ids, self.containers, self._renamed = set(), set(), set()
-        self._has_own = False
+        self._has_others = False
         self._changed.clear()
         return taken
 
     def _add(self, event: EngineEvent) -> None:
         self.last_ns = max(self.last_ns, event.time_ns)
-        is_own = event.attributes.get("type") == _OWN
+        is_ours = event.attributes.get("type") == self._driver
         match event.kind, event.action:
-            case "network", action if event.attributes.get("type") == self._driver:
+            case "network", action if is_ours:
                 self._network_ids.add(NetworkId(event.id))
                 if action == "connect":
                     self.containers.add(event.attributes.get("container", ""))
-            case "network", "create" | "destroy" | "remove" if is_own:
-                self._has_own = True
+            case "network", "create" | "destroy" | "remove":
+                self._has_others = True
             case "container", "rename":
                 self._renamed.add(event.id)
                 self.containers.add(event.id)

@@ -10,10 +10,12 @@ from ipaddress import ip_interface, ip_network
 from msgspec import Struct, field
 
 from netplug.contract.engine import EngineContainer, EngineEndpoint, EngineEvent, EngineNetwork
-from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId, Protocol
+from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId, Protocol, Reached, Way
 
 # An endpoint without a sandbox is listed under this prefix and its own id.
 _NO_CONTAINER = "ep-"
+
+_BRIDGE = "bridge"
 
 # https://docs.docker.com/engine/network/port-publishing/#gateway-modes
 _MODE = "com.docker.network.bridge.gateway_mode_ipv{}"
@@ -91,8 +93,11 @@ class Addressing(Struct, frozen=True):
 class Addressed(Struct, frozen=True):
     """An item of GET /networks, read for its subnets."""
 
+    name: str = field(name="Name", default="")
+    driver: str = field(name="Driver", default="")
     ipam: Addressing = field(name="IPAM", default=Addressing())
     options: dict[str, str] | None = field(name="Options", default=None)
+    is_only_configuration: bool = field(name="ConfigOnly", default=False)
 
     def closed_subnets(self) -> list[IPNetwork]:
         """Return the subnets of a bridge whose containers are not there to be routed to.
@@ -102,6 +107,18 @@ class Addressed(Struct, frozen=True):
         """
         options = self.options or {}
         return [s for s in self.subnets() if options.get(_MODE.format(s.version)) not in _OPEN]
+
+    def reached(self) -> list[Reached]:
+        """Return its subnets, unless it is there only to be copied from.
+
+        Raises:
+            ValueError: one is none.
+        """
+        if self.is_only_configuration:
+            return []
+        way = Way.DOCKER_BRIDGE if self.driver == _BRIDGE else Way.DOCKER
+        where = f"{self.name} ({self.driver})"
+        return [Reached(network=s, way=way, where=where) for s in self.subnets()]
 
     def subnets(self) -> list[IPNetwork]:
         """Return its subnets.

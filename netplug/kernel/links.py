@@ -28,6 +28,7 @@ from netplug.kernel.linkops import (
     set_ipv6,
     silence_ipv6,
 )
+from netplug.kernel.reach import Reach
 from netplug.kernel.routes import Routes
 from netplug.kernel.sublinks import IPVLAN, MACVLAN, VLAN
 from netplug.kernel.uplinks import UplinkObject, Uplinks
@@ -48,6 +49,7 @@ _PORT_SWITCHES = ("is_isolated", "is_hairpin")
 _DOOMED_GROUP = GROUP_BASE | LinkPolicy.DOOMED
 
 _OUR_KINDS = frozenset({"bridge", "veth", MACVLAN, IPVLAN, VLAN})
+
 _RTM_F_FIB_MATCH = 0x2000  # linux/rtnetlink.h: return the route itself, not what it resolves to
 _DEFAULT_ROUTE_PREFIXLEN = 1  # a VPN covers 0.0.0.0/0 by its two halves
 _REACHED_DIRECTLY = frozenset({1, 2, 3})  # linux/rtnetlink.h: unicast, local, broadcast
@@ -66,6 +68,7 @@ class Links:
         self._seen: dict[int, tuple[rtnl.Link, LinkObject | Foreign | None]] = {}
         self.names: Mapping[int, str] = {}
         self.routes = Routes(self._rtnl)
+        self.reach = Reach(self._rtnl)
         self.alias = self._ops.alias
 
     async def open(self) -> None:

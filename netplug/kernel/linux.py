@@ -20,7 +20,7 @@ from netplug.kernel.links import Links
 from netplug.kernel.reaper import Reaper
 from netplug.kernel.sandboxfilters import SandboxFilters
 from netplug.kernel.sandboxmtu import SandboxMtus
-from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent
+from netplug.model import HostFacts, IPAddress, LinkFacts, Parent, Reached
 from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import (
     Address,
@@ -185,13 +185,9 @@ class LinuxKernel:
         """Return the other switches that setting `switch` changes too, with their values now."""
         return switches.moved_by(switch.name, switch.value)
 
-    async def taken_networks(self) -> frozenset[IPNetwork]:
-        """Return the networks that the host routes, and its resolvers as host networks."""
-        return await asyncio.to_thread(switches.taken_networks)
-
-    async def link_towards(self, network: IPNetwork) -> str:
-        """Return the link on which the host reaches `network` directly, empty if there is none."""
-        return await self._links.on_link(network[0]) or await self._links.on_link(network[-1]) or ""
+    async def reached(self, versions: Collection[int]) -> frozenset[Reached]:
+        """Return what the host reaches beside our networks."""
+        return self._links.reach.of(versions)
 
     async def sandboxes(self, known: Collection[str]) -> Mapping[str, SandboxFacts]:
         """Return what is in the namespaces of these paths, and in those that lie beside them."""

@@ -22,7 +22,7 @@ from netplug.contract.driver import NO_WISH, FactsWish
 from netplug.contract.kernel import SandboxFacts, Translation
 from netplug.errors import Conflict, KernelRefused, PortTaken, PynetError, Unsupported
 from netplug.kernel import memoryuplinks
-from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent, Protocol
+from netplug.model import HostFacts, IPAddress, IPNetwork, LinkFacts, Parent, Protocol, Reached, Way
 from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import (
     Address,
@@ -99,11 +99,11 @@ class MemoryKernel:
     """Fulfils `Kernel` with a dictionary.
 
     `foreign` are links of others, `namespaces` the paths that sandbox links may enter, `routes`
-    the networks that the host reaches directly, by link, `port_holders` who has a port of the host
-    other than pynet, `uplinks` the host's own links, `link_kinds` the types of links that it can
-    make, `inhabitants` what is in namespaces besides our own links, `neighbours` who answers, by
-    link. `before_step` is called before each step and may raise in its place. Every call first lets
-    others run, as a trip to the kernel would.
+    the networks that the host reaches directly, by link, and `reach` what it reaches besides,
+    `port_holders` who has a port of the host other than pynet, `uplinks` the host's own links,
+    `link_kinds` the types of links that it can make, `inhabitants` what is in namespaces besides
+    our own links, `neighbours` who answers, by link. `before_step` is called before each step and
+    may raise in its place. Every call first lets others run, as a trip to the kernel would.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class MemoryKernel:
         self.foreign = {f.key: f for f in foreign}
         self.namespaces = set(namespaces)
         self.routes = dict(routes)
+        self.reach: set[Reached] = set()
         self.port_holders = dict(port_holders)
         self._objects: dict[Key, KernelObject] = {}
         self._is_touched = False
@@ -270,19 +271,11 @@ class MemoryKernel:
         await asyncio.sleep(0)
         return self._moved_by(switch)
 
-    async def taken_networks(self) -> frozenset[IPNetwork]:
-        """Return the networks that the host routes."""
+    async def reached(self, versions: Collection[int]) -> frozenset[Reached]:
+        """Return what the host reaches beside our networks."""
         await asyncio.sleep(0)
-        return frozenset(self._reached())
-
-    async def link_towards(self, network: IPNetwork) -> str:
-        """Return the link on which the host reaches `network` directly, empty if there is none."""
-        await asyncio.sleep(0)
-        for end in (network[0], network[-1]):
-            for reached, link in self._reached().items():
-                if end in reached:
-                    return link
-        return ""
+        direct = {Reached(network=n, way=Way.DIRECT, where=link) for n, link in self.routes.items()}
+        return frozenset(r for r in direct | self.reach if r.network.version in versions)
 
     async def sandboxes(self, known: Collection[str]) -> Mapping[str, SandboxFacts]:
         """Return what is in the namespaces of these paths, and in those that lie beside them."""
@@ -538,10 +531,6 @@ class MemoryKernel:
 
     def _switches_of(self, link: str) -> list[Sysctl]:
         return [Sysctl(name=name, value="") for name in memoryuplinks.switches_of(link)]
-
-    def _reached(self) -> dict[IPNetwork, str]:
-        addresses = (o for o in self._objects.values() if isinstance(o, Address))
-        return self.routes | {a.address.network: a.link for a in addresses}
 
     def _readable(self, obj: KernelObject, wish: KernelObject | None = None) -> KernelObject:
         if isinstance(obj, Sysctl) and isinstance(wish, Sysctl):

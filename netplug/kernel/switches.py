@@ -8,15 +8,14 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from netplug.errors import KernelRefused
-from netplug.model import HostFacts, IPNetwork
+from netplug.model import HostFacts
 
 _SYS = Path("/proc/sys")
 _NET = Path("/proc/self/net")
-_RESOLV_CONF = Path("/etc/resolv.conf")
 _OUR_LINKS = re.compile(r"py(-|[vh][0-9a-f]{12}\b)")
 _FORWARD_IPV6 = "net/ipv6/conf/all/forwarding"
 _DEFAULT_MTU_BYTES = 1500
@@ -106,11 +105,6 @@ def _ephemeral_ports() -> tuple[int, int]:
     return int(first), int(last)
 
 
-def taken_networks() -> frozenset[IPNetwork]:
-    """Return the networks of the main routing table, and the resolvers' addresses."""
-    return frozenset({*_routes_ipv4(), *_routes_ipv6(), *_resolvers()})
-
-
 def _lines(path: Path) -> Iterator[str]:
     """Yield the lines of a file as they are wanted, none if it cannot be read."""
     try:
@@ -136,36 +130,6 @@ def _ipv4_rows() -> Iterator[tuple[str, IPv4Network]]:
         address = bytes.fromhex(cells[1])[::-1]
         mask = int(cells[7], 16).bit_count()
         yield cells[0], IPv4Network((address, mask), strict=False)
-
-
-def _routes_ipv4() -> list[IPv4Network]:
-    return [network for _, network in _ipv4_rows() if network.prefixlen]
-
-
-def _routes_ipv6() -> list[IPv6Network]:
-    """Read /proc/net/ipv6_route, less defaults, link-local, multicast and unreachable ones."""
-    networks = []
-    for line in _lines(_NET / "ipv6_route"):
-        cells = line.split()
-        prefix = int(cells[1], 16)
-        network = IPv6Network((bytes.fromhex(cells[0]), prefix), strict=False)
-        is_plain = not (network.is_link_local or network.is_multicast or network.is_loopback)
-        is_plain = is_plain and not _OUR_LINKS.match(cells[9])
-        if prefix and is_plain and not int(cells[8], 16) & _RTF_REJECT:
-            networks.append(network)
-    return networks
-
-
-def _resolvers() -> list[IPNetwork]:
-    found: list[IPNetwork] = []
-    for line in _lines(_RESOLV_CONF):
-        words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver":
-            try:
-                found.append(ip_network(ip_address(words[1].partition("%")[0])))
-            except ValueError:
-                continue
-    return found
 
 
 def _uplink() -> str:

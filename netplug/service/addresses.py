@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
-from netplug.model import HostState, IPAddress, Lease, Pool, PoolId
+from netplug.model import HostState, IPAddress, IPNetwork, Lease, Pool, PoolId
 from netplug.service.cooldown import Cooldown
 from netplug.service.grants import Grants
 from netplug.service.held import is_same_lease
@@ -29,18 +29,22 @@ class Addresses:
     grants: Grants = field(default_factory=Grants)
 
     async def request_pool(self, request: PoolRequest) -> Pool:
-        """Grant a pool, durably; automatic ones avoid what the host routes already.
+        """Grant a pool, durably; automatic ones avoid what is in use beside our networks.
 
         Raises:
             InvalidRequest, Conflict, PoolExhausted: see `contract.ipam`.
         """
         is_auto = request.network is None or request.network.network_address.is_unspecified
-        taken = await self.kernel.taken_networks() if is_auto else frozenset()
+        taken = await self._taken(6 if request.is_ipv6 else 4) if is_auto else frozenset()
         async with self.locks.hold(POOLS):
             grant = self.ipam.request_pool(request, self.state.view, taken, self.clock.now())
             moved = () if grant.host is None else (grant.host,)
             await self.state.commit(puts=(grant.pool, *moved), is_durable=True)
             return grant.pool
+
+    async def _taken(self, version: int) -> frozenset[IPNetwork]:
+        reached = await self.kernel.reached([version]) | self.state.view.beside_us
+        return frozenset(r.network for r in reached)
 
     async def release_pool(self, pool_id: PoolId) -> None:
         """Forget a pool and its leases; the network's own end, next, makes it durable."""

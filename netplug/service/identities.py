@@ -54,7 +54,8 @@ class Identities:
                 self.absences += 1
             case EngineSnapshot():
                 self.info, self.problem = update.info, update.info.problem
-                self.endpoints.networks.state.learn_engine_subnets(update.closed_subnets)
+                state = self.endpoints.networks.state
+                state.learn_engine_subnets(update.closed_subnets, update.beside_us)
                 await self._name(update)
                 self.snapshot = update if await self._is_our_engine(update.info) else None
 

@@ -79,7 +79,7 @@ class Networks:
         network, facts = await grounded(network, driver, self.kernel, self.state)
         view = self.state.view.with_facts(facts)
         driver.validate(network, view)
-        await refuse_reached_subnets(network, view, self.kernel)
+        await refuse_reached_subnets(network, driver, view, self.kernel)
         objects = driver.plan_network(network, view.with_records((network,)))
         others = objects - self._less_others(objects, network, view)
         return await preview(objects, others, self.kernel)
@@ -224,7 +224,7 @@ class Networks:
         async with self.locks.hold("networks"):  # two at once must not claim the same subnet
             view = self.state.view.with_facts(facts)
             driver.validate(network, view)
-            await refuse_reached_subnets(network, view, self.kernel)
+            await refuse_reached_subnets(network, driver, view, self.kernel)
             objects = driver.plan_network(network, view.with_records((network,)))
             await self._switches.take(objects, puts=(network,))
         own = self._less_others(objects, network, self.state.view)

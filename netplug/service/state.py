@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv6Network
 
 from netplug.contract.store import Batch, Store
-from netplug.model import HostFacts, HostState, IPAddress, IPNetwork, PoolId, Record, View
+from netplug.model import (
+    HostFacts,
+    HostState,
+    IPAddress,
+    IPNetwork,
+    PoolId,
+    Reached,
+    Record,
+    View,
+)
 
 Listener = Callable[[View, View, Sequence[Record]], None]
 """Is told the view before and after a commit, and the records that it put or dropped."""
@@ -73,10 +82,15 @@ class State:
         """Publish a view in which addresses of a pool are withheld no more."""
         self.view = self.view.with_withheld(pool_id, fewer=addresses)
 
-    def learn_engine_subnets(self, subnets: frozenset[IPNetwork]) -> None:
-        """Publish a view with the subnets of the engine's own bridges; they are not stored."""
-        if subnets != self.view.engine_subnets:
-            self.view = self.view.with_engine_subnets(subnets)
+    def learn_engine_subnets(
+        self, subnets: frozenset[IPNetwork], beside_us: frozenset[Reached] = frozenset()
+    ) -> None:
+        """Publish a view with the subnets of the engine's own bridges, and of all that is not ours.
+
+        They are not stored.
+        """
+        if (subnets, beside_us) != (self.view.engine_subnets, self.view.beside_us):
+            self.view = self.view.with_engine_subnets(subnets, beside_us)
 
 
 def _new_host() -> HostState:

@@ -115,6 +115,7 @@ async def admin(world: World, readiness: Readiness, tmp_path: Path) -> AsyncIter
         names=world.names,
         records=world.records,
         reconciler=world.reconciler,
+        collisions=world.collisions,
         identities=world.identities,
         auditor=world.auditor,
         reservations=world.reservations,

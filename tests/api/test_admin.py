@@ -311,7 +311,7 @@ async def test_list_pools_is_as_documented(admin: Client) -> None:
 
     (pool,) = (await admin.get("/v1/ipam"))["pools"]
 
-    assert_shape(pool, "Pool")
+    assert_shape(pool, "Pool", "collisions")
     assert (pool["size"], pool["leased"], pool["networks"]) == (254, 2, ["web"])
 
 
@@ -324,7 +324,7 @@ async def test_show_pool_by_id_or_network_shows_its_leases(admin: Client, ref: s
     pool = await admin.get(f"/v1/ipam/{ref}")
 
     leases = pool.pop("leases")
-    assert_shape(pool, "Pool")
+    assert_shape(pool, "Pool", "collisions")
     assert_shape(leases[0], "Lease")
     assert [lease["kind"] for lease in leases] == ["gateway", "dynamic"]
     assert leases[1]["owner"] == "a"
@@ -390,9 +390,22 @@ async def test_verify_tells_differences_and_strangers(admin: Client, world: Worl
 
     verdict = await admin.get("/v1/verify")
 
-    assert set(verdict) == {"checked", "differences", "foreign"}
+    assert set(verdict) == {"checked", "differences", "foreign", "collisions"}
     assert verdict["differences"] == ["masquerade 10.9.0.0/24 is missing"]
     assert verdict["foreign"] == [f"link {made['link']} exists and is not pynet's (a macvlan link)"]
+
+
+async def test_collision_that_came_later_is_told_by_verify_and_with_its_pool(
+    admin: Client, world: World
+) -> None:
+    await web(admin)
+    world.kernel.routes[ip_network("10.8.0.0/13")] = "tun0"
+
+    verdict, listed = await admin.get("/v1/verify"), await admin.get("/v1/ipam")
+
+    told = "subnet 10.9.0.0/24 of network web overlaps 10.8.0.0/13, which is in use on link tun0"
+    assert (verdict["differences"], verdict["collisions"]) == ([], [told])
+    assert [pool["collisions"] for pool in listed["pools"]] == [[told]]
 
 
 async def test_events_are_lines_of_what_happened(admin: Client) -> None:

@@ -317,6 +317,8 @@ async def test_calls_of_the_ipam_answer_as_dockerd_wants(plugin: Client, world: 
             400,
             "no automatic pool can be as large as /8: 10.208.0.0/12",
         ),
+        ({"Options": {"overlp": "allow"}}, 400, "unknown IPAM option 'overlp', did you mean"),
+        ({"Options": {"overlap": "yes"}}, 400, "IPAM option overlap='yes': allow or refuse is"),
         (
             {"Pool": "10.44.0.0/16"},
             409,

@@ -99,6 +99,7 @@ PORTS = [
         "rules": ["ip pynet ranges { 127.0.0.1 . udp . 8000-8009 : 10.9.0.2 }"],
     },
 ]
+COLLISION = "subnet 10.9.0.0/24 of network web overlaps 10.8.0.0/13, which is in use on link tun0"
 POOL = {
     "id": "pynet-local/10.9.0.0/24",
     "space": "pynet-local",
@@ -108,6 +109,7 @@ POOL = {
     "size": 254,
     "leased": 2,
     "networks": ["web"],
+    "collisions": [],
     "created_at": AT,
 }
 LARGE_POOL = {
@@ -162,6 +164,7 @@ VERIFICATION = {
     "checked": 42,
     "differences": ["bridge py-4f0caaaaaaaa is missing"],
     "foreign": ["py-stray carries our group, but not our mark"],
+    "collisions": [COLLISION],
 }
 EVENTS = [
     {

@@ -281,9 +281,18 @@ def test_exit_code_when_the_kernel_differs(
 @pytest.mark.parametrize("command", ["plan --check", "verify"])
 def test_exit_code_when_all_is_well_is_0(pynet: Pynet, daemon: CannedDaemon, command: str) -> None:
     daemon.reply("GET /v1/plan", {"steps": []})
-    daemon.reply("GET /v1/verify", {"checked": 42, "differences": [], "foreign": []})
+    clean = {"checked": 42, "differences": [], "foreign": [], "collisions": []}
+    daemon.reply("GET /v1/verify", clean)
 
     assert pynet(*command.split()).exit_code == 0
+
+
+def test_exit_code_of_verify_when_only_a_subnet_collides_is_11(
+    pynet: Pynet, daemon: CannedDaemon
+) -> None:
+    daemon.reply("GET /v1/verify", {**replies.VERIFICATION, "differences": []})
+
+    assert pynet("verify").exit_code == 11
 
 
 def test_events_are_a_line_each(pynet: Pynet, daemon: CannedDaemon) -> None:

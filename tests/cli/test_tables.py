@@ -164,6 +164,9 @@ _VERIFICATION = """\
     DIFFERENCES
     bridge py-4f0caaaaaaaa is missing
 
+    COLLISIONS
+    subnet 10.9.0.0/24 of network web overlaps 10.8.0.0/13, which is in use on link tun0
+
     FOREIGN
     py-stray carries our group, but not our mark
 """
@@ -219,7 +222,7 @@ def test_command_prints_the_reply_as_it_came_for_programs(
 def test_json_keeps_fields_that_this_version_does_not_know(
     pynet: Pynet, daemon: CannedDaemon
 ) -> None:
-    daemon.reply("GET /v1/verify", {"checked": 1, "differences": [], "foreign": [], "new": "☂"})
+    daemon.reply("GET /v1/verify", {**replies.VERIFICATION, "new": "☂"})
 
     assert '"new": "☂"' in pynet("verify", "--output", "json").stdout
 

@@ -486,11 +486,12 @@ class KernelContract:
 
         assert await holds(kernel, wish)
 
-    async def test_link_towards_a_subnet_of_the_host_names_the_link(self, kernel: Kernel) -> None:
+    async def test_reached_leaves_out_what_is_on_links_of_ours(self, kernel: Kernel) -> None:
         await make(kernel, BRIDGE, GATEWAY)
 
-        assert await kernel.link_towards(ip_network("10.9.0.0/25")) == BRIDGE.name
-        assert await kernel.link_towards(ip_network("10.8.0.0/15")) == ""
+        reached = await kernel.reached((4, 6))
+
+        assert not [r for r in reached if r.network.overlaps(GATEWAY.address.network)]
 
     async def test_has_changed_after_a_read_only_when_others_did_something(
         self, kernel: Kernel, vandal: Vandal

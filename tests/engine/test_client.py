@@ -16,7 +16,7 @@ from netplug.contract.engine import (
 from netplug.engine.client import EngineClient
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
-from netplug.model import EndpointId, Protocol
+from netplug.model import EndpointId, Protocol, Way
 from tests.engine.captured import (
     CONNECTED,
     CONTAINER_20_10,
@@ -222,6 +222,29 @@ async def test_network_with_an_address_that_is_none_makes_no_sense(
 
     with pytest.raises(EngineUnreachable, match="makes no sense"):
         await client.network(WEB_NETWORK)
+
+
+async def test_beside_are_the_subnets_of_other_drivers_with_the_names_of_their_networks(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    def listed(name: str, driver: str, subnet: str, **rest: object) -> dict[str, object]:
+        return {"Name": name, "Driver": driver, "IPAM": {"Config": [{"Subnet": subnet}]}, **rest}
+
+    networks = [
+        listed("bridge", "bridge", "172.17.0.0/16"),
+        listed("lan", "macvlan", "192.0.2.0/24"),
+        listed("web", "pynet", "10.208.0.0/24"),
+        listed("template", "macvlan", "198.51.100.0/24", ConfigOnly=True),
+        {"Name": "host", "Driver": "host", "IPAM": {"Config": None}},
+    ]
+    dockerd.replies["/networks"] = reply(encoded(networks))
+
+    beside = await client.beside("pynet")
+
+    assert {(str(r.network), r.way, r.where) for r in beside} == {
+        ("172.17.0.0/16", Way.DOCKER_BRIDGE, "bridge (bridge)"),
+        ("192.0.2.0/24", Way.DOCKER, "lan (macvlan)"),
+    }
 
 
 async def test_network_that_is_not_there_is_none(client: EngineClient) -> None:

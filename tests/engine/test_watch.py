@@ -24,7 +24,7 @@ from netplug.contract.engine import (
 from netplug.engine.client import EngineClient
 from netplug.engine.watch import Watcher
 from netplug.errors import EngineUnreachable
-from netplug.model import EndpointId, IPNetwork, NetworkId
+from netplug.model import EndpointId, IPNetwork, NetworkId, Reached, Way
 from tests.engine.captured import (
     CONNECTED,
     NETWORK_20_10,
@@ -74,6 +74,7 @@ class MemoryEngine:
 
     known: dict[str, EngineNetwork] = field(default_factory=dict)
     closed: frozenset[IPNetwork] = frozenset()
+    others: frozenset[Reached] = frozenset()
     away: int = 0
     asked: list[str] = field(default_factory=list)
     containers: dict[str, EngineContainer] = field(default_factory=dict)
@@ -94,6 +95,9 @@ class MemoryEngine:
 
     async def subnets(self) -> frozenset[IPNetwork]:
         return self.closed
+
+    async def beside(self, driver: str) -> frozenset[Reached]:
+        return self.others
 
     async def closed_subnets(self) -> frozenset[IPNetwork]:
         self.asked.append("closed")
@@ -238,19 +242,25 @@ async def test_updates_ignore_other_drivers_and_other_events() -> None:
     assert naps.lengths_s == [0.1]
 
 
+@pytest.mark.parametrize("driver", ["bridge", "macvlan"])
 @pytest.mark.parametrize("action", ["create", "destroy", "remove"])
-async def test_updates_follow_the_subnets_of_the_engines_own_bridges(action: str) -> None:
+async def test_updates_follow_the_subnets_of_networks_of_other_drivers(
+    action: str, driver: str
+) -> None:
     engine = engine_with([network("front")])
+    lan = Reached(network=ip_network("192.0.2.0/24"), way=Way.DOCKER, where="lan (macvlan)")
     engine.closed = frozenset({ip_network("172.17.0.0/16")})
 
     async with aclosing(watch(engine)) as updates:
         first = await snapshot(updates)
         engine.closed = frozenset({ip_network("172.18.0.0/16")})
-        engine.queue.put_nowait(event(action, "lan", driver="bridge"))
+        engine.others = frozenset({lan})
+        engine.queue.put_nowait(event(action, "lan", driver=driver))
         second = await snapshot(updates)
 
     assert first.closed_subnets == {ip_network("172.17.0.0/16")}
     assert second.closed_subnets == engine.closed
+    assert (first.beside_us, second.beside_us) == (frozenset(), {lan})
     assert engine.asked == ["info", "networks", "closed", "closed"]
 
 
@@ -345,7 +355,7 @@ async def test_updates_over_a_socket_follow_a_rename(
         for update in (first, second)
     ]
     assert names == [["web", "stray"], ["web2"]]
-    assert dockerd.asked("/networks") == 2  # ours, and the engine's own
+    assert dockerd.asked("/networks") == 3  # ours, the engine's own, and all
 
 
 async def test_updates_over_a_socket_survive_a_restart_of_the_engine(

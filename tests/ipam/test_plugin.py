@@ -173,8 +173,6 @@ def test_request_pool_automatic_avoids_pools_of_every_space() -> None:
     [
         (["10.208.0.7/32"], "10.208.1.0/24"),
         (["10.208.0.0/13"], "10.216.0.0/24"),
-        (["0.0.0.0/0", "::/0"], "10.208.0.0/24"),
-        (["0.0.0.0/1", "128.0.0.0/1"], "10.208.0.0/24"),
         (["172.17.0.0/16", "fd00::/8"], "10.208.0.0/24"),
     ],
 )
@@ -267,6 +265,22 @@ def test_request_pool_automatic_avoids_subnets_that_another_ipam_gave_to_a_netwo
     grant = PoolIpam().request_pool(pool_request(), view_of(network), (), NOW)
 
     assert grant.pool.network == ip_network("10.208.2.0/24")
+
+
+@pytest.mark.parametrize(("word", "expected"), [("allow", True), ("refuse", False)])
+def test_request_pool_that_may_overlap_is_remembered(word: str, expected: bool) -> None:
+    request = pool_request("10.9.0.0/24", options=(("overlap", word),))
+
+    grant = PoolIpam().request_pool(request, view_of(), (), NOW)
+
+    assert grant.pool.may_overlap is expected
+
+
+def test_request_pool_that_may_overlap_does_not_overlap_another_pool() -> None:
+    request = pool_request("10.9.0.0/24", options=(("overlap", "allow"),))
+
+    with pytest.raises(Conflict, match="overlaps"):
+        PoolIpam().request_pool(request, view_of(pool_of("10.9.0.0/16")), (), NOW)
 
 
 @pytest.mark.parametrize("is_ipv6", [False, True], ids=["ipv4", "ipv6"])

@@ -157,9 +157,10 @@ def test_check_several_problems_lists_all_of_them() -> None:
 
 
 def test_option_problems_misspelt_key_names_the_nearest() -> None:
-    problems = option_problems(["pol", "pool", "zzz"], known=["pool", "block"])
+    problems = option_problems([("overlp", "allow"), ("zzz", ""), ("overlap", "yes")])
 
     assert problems == [
-        "unknown IPAM option 'pol', did you mean 'pool'?",
+        "unknown IPAM option 'overlp', did you mean 'overlap'?",
         "unknown IPAM option 'zzz'",
+        "IPAM option overlap='yes': allow or refuse is wanted",
     ]

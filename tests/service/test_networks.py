@@ -147,7 +147,10 @@ async def test_create_of_a_subnet_that_the_host_reaches_elsewhere_is_a_conflict(
 ) -> None:
     world.kernel.routes[ip_network("10.9.0.0/16")] = "eth0"
 
-    with pytest.raises(Conflict, match=r"subnet 10\.9\.0\.0/24 is in use on link eth0"):
+    with pytest.raises(
+        Conflict,
+        match=r"subnet 10\.9\.0\.0/24 overlaps 10\.9\.0\.0/16, which is in use on link eth0",
+    ):
         await world.networks.create(DUAL)
 
     assert world.state.view.networks == {}

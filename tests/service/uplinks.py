@@ -72,6 +72,9 @@ class UplinkDriver:
         if endpoint.mac and not self.gives_mac(network):
             raise InvalidOptions(["an endpoint has the MAC of the parent"])
 
+    def may_overlap(self, network: Network) -> bool:
+        return ("overlap", "allow") in network.options
+
     def gives_mac(self, network: Network) -> bool:
         return ("mac", "none") not in network.options
 

@@ -31,11 +31,13 @@ from netplug.model import (
     Network,
     NetworkId,
     Origin,
+    Reached,
     Subnet,
 )
 from netplug.plan.objects import Firewall, KernelObject, Sysctl
 from netplug.service.addresses import Addresses
 from netplug.service.auditor import Auditor
+from netplug.service.collision_watch import CollisionWatch
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints, mac_for
 from netplug.service.identities import Identities
@@ -114,6 +116,7 @@ class CannedEngine:
 
     listed: Mapping[NetworkId, EngineNetwork] = field(default_factory=dict)
     others: frozenset[IPNetwork] = frozenset()
+    beside_us: frozenset[Reached] = frozenset()
     containers: dict[str, EngineContainer] = field(default_factory=dict)
     is_away: bool = False
     asked: int = 0
@@ -129,6 +132,7 @@ class CannedEngine:
             networks=dict(self.listed),
             listed_at=now,
             closed_subnets=self.others,
+            beside_us=self.beside_us,
             containers=dict(self.containers),
         )
 
@@ -142,6 +146,9 @@ class CannedEngine:
         if self.is_away:
             raise EngineUnreachable("unix:///run/docker.sock", "it is away")
         return self.others
+
+    async def beside(self, driver: str) -> frozenset[Reached]:
+        return self.beside_us
 
     async def closed_subnets(self) -> frozenset[IPNetwork]:
         return self.others
@@ -178,6 +185,7 @@ class World:
     names: NameDirectory
     records: NameRecords
     reconciler: Reconciler
+    collisions: CollisionWatch
     identities: Identities
     auditor: Auditor
     reservations: Reservations
@@ -254,6 +262,7 @@ async def start(
         names=NameDirectory(networks=networks, names=dns),
         records=NameRecords(networks=networks, clock=clock, domain="pynet"),
         reconciler=Reconciler(networks=networks, journal=journal, clock=clock),
+        collisions=CollisionWatch(networks=networks, journal=journal, clock=clock),
         identities=identities,
         auditor=Auditor(
             endpoints=endpoints, addresses=addresses, identities=identities, grace=GRACE
