@@ -78,11 +78,18 @@ class _Slices:
                 spoiled.add(start & -size)
             elif start <= last and end > first:
                 large.append((start, end))
-        spans = []
-        for start, end in sorted(large):
-            if first < start:
-                spans.append((first, start))
-            first = max(first, end)
-        if first <= last:
-            spans.append((first, last + 1))
+        spans = _without(large, self.range.base) if large else [(first, last + 1)]
         return spans, spoiled
+
+
+def _without(obstacles: Iterable[Span], whole: IPNetwork) -> list[Span]:
+    """Return what is left of a range."""
+    # Costs 80 ms to import, and most hosts route nothing larger than a slice in the ranges.
+    from netaddr import IPAddress, IPRange, IPSet
+
+    taken = [
+        IPRange(IPAddress(first, whole.version), IPAddress(behind - 1, whole.version))
+        for first, behind in obstacles
+    ]
+    left = IPSet([str(whole)]) - IPSet(taken)
+    return [(span.first, span.last + 1) for span in left.iter_ipranges()]
