@@ -13,7 +13,7 @@ shares all others. A lease costs some 16 bytes and its owner's name; it is made 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -76,19 +76,28 @@ class LeaseBook(Mapping[IPAddress, Lease]):
         """Return a book without that lease; itself if there is none."""
         return self.changed([(address, None)])
 
-    def changed(self, changes: Iterable[tuple[IPAddress, Lease | None]]) -> LeaseBook:
+    def changed(
+        self,
+        changes: Sequence[tuple[IPAddress, Lease | None]],
+        withheld: Iterable[IPAddress] = (),
+    ) -> LeaseBook:
         """Return a book with many changes made at once, in their order; None drops.
 
+        Then the addresses of `withheld` are withheld, too.
+
         Raises:
-            ValueError: a lease is of another family than those that are there.
+            ValueError: an address is of another family than those that are there.
         """
         edit, counts, version = _Edit(self._root), list(self._counts), self._version
-        for address, lease in sorted(changes, key=_number):  # leaf by leaf; the order is kept
+        if len(changes) > 1:
+            changes = sorted(changes, key=_number)  # leaf by leaf; those of one keep their order
+        for address, lease in changes:
             if lease is not None:
                 version = _same_family(address, version)
             elif address.version != version:
                 continue
-            leaf, place = edit.at(int(address)), int(address) & _LAST
+            number = int(address)
+            leaf, place = edit.at(number), number & _LAST
             if leaf.full >> place & 1:
                 counts[leaf.stamp(place) & _KIND] -= 1
             elif lease is None:
@@ -99,6 +108,9 @@ class LeaseBook(Mapping[IPAddress, Lease]):
                 stamp = _stamp(lease)
                 counts[stamp & _KIND] += 1
                 edit.leaf = leaf.having(place, stamp, lease.owner)
+        for address in withheld:
+            version = _same_family(address, version)
+            edit.withhold(edit.at(int(address)).withheld | 1 << (int(address) & _LAST))
         return self._having(edit.root(), counts, version)
 
     def withhold(self, addresses: Iterable[IPAddress]) -> LeaseBook:
@@ -107,11 +119,7 @@ class LeaseBook(Mapping[IPAddress, Lease]):
         Raises:
             ValueError: one is of another family than those that are there.
         """
-        edit, version = _Edit(self._root), self._version
-        for address in addresses:
-            version = _same_family(address, version)
-            edit.withhold(edit.at(int(address)).withheld | 1 << (int(address) & _LAST))
-        return self._having(edit.root(), self._counts, version)
+        return self.changed((), addresses)
 
     def release_withheld(self, addresses: Iterable[IPAddress]) -> LeaseBook:
         """Return a book in which these are withheld no more; those that are not are passed over."""
@@ -325,17 +333,19 @@ class _Branch:
         return self.children[(self.present & bit - 1).bit_count()]
 
     def having(self, child: _Node) -> _Branch:
-        place = child.first - self.first >> self.shift
-        bit = 1 << place
+        bit = 1 << (child.first - self.first >> self.shift)
         before = (self.present & bit - 1).bit_count()
-        behind = before + (self.present >> place & 1)
-        whole = bit if child.shift + _BITS == self.shift else 0
+        behind = before + 1 if self.present & bit else before
+        full, busy = self.full & ~bit, self.busy & ~bit
+        if child.busy == _ALL and child.shift + _BITS == self.shift:
+            busy |= bit
+            full |= bit if child.full == _ALL else 0
         return _Branch(
             self.first,
             self.shift,
             self.present | bit,
-            self.full & ~bit | (whole if child.full == _ALL else 0),
-            self.busy & ~bit | (whole if child.busy == _ALL else 0),
+            full,
+            busy,
             (*self.children[:before], child, *self.children[behind:]),
         )
 
@@ -362,18 +372,20 @@ _Node = _Leaf | _Branch
 class _Edit:
     """Changes of a tree, leaf by leaf: what follows on the same leaf costs no walk."""
 
-    __slots__ = ("_before", "_root", "leaf")
+    __slots__ = ("_before", "_path", "_root", "leaf")
 
     def __init__(self, root: _Node | None) -> None:
         self._root = root
+        self._path: list[_Branch] = []
         self.leaf = self._before = _NO_LEAF
 
     def at(self, number: int) -> _Leaf:
         """Go to the leaf of an address, and return it."""
         if number >> _BITS != self.leaf.first >> _BITS:
             self._root = self.root()
-            leaf = _leaf_at(self._root, number)
-            self.leaf = self._before = _Leaf(number & ~_LAST) if leaf is None else leaf
+            self._path = []
+            leaf = _leaf_at(self._root, number, self._path)
+            self.leaf = self._before = leaf or _Leaf(number & ~_LAST)
         return self.leaf
 
     def withhold(self, withheld: int) -> None:
@@ -386,17 +398,24 @@ class _Edit:
         """Return the tree as it is now."""
         if self.leaf is self._before:
             return self._root
-        return _with_leaf(self._root, self.leaf)
+        if not self.leaf.busy or not self._before.busy:  # one comes or goes
+            return _with_leaf(self._root, self.leaf)
+        node: _Node = self.leaf
+        for branch in reversed(self._path):
+            node = branch.having(node)
+        return node
 
 
 _NO_LEAF = _Leaf(-1)
 
 
-def _leaf_at(node: _Node | None, number: int) -> _Leaf | None:
-    """Return the leaf that stands for an address, if there is one."""
+def _leaf_at(node: _Node | None, number: int, path: list[_Branch] | None = None) -> _Leaf | None:
+    """Return the leaf that stands for an address, if there is one, and the `path` to it."""
     while node is not None and number >> node.shift + _BITS == node.first >> node.shift + _BITS:
         if isinstance(node, _Leaf):
             return node
+        if path is not None:
+            path.append(node)
         node = node.child(number - node.first >> node.shift)
     return None
 
@@ -425,24 +444,37 @@ def _joined(node: _Node, leaf: _Leaf, distance: int) -> _Branch:
 
 
 def _free_from(node: _Node, first: int, spares_withheld: bool) -> int:
-    """Return the lowest free address not below `first`, which may lie behind the node."""
-    distance, shift = first - node.first, node.shift
-    if distance < 0 or distance >> shift + _BITS:
-        return first
-    taken = node.busy if spares_withheld else node.full
-    place = distance >> shift
-    if not taken >> place & 1:
+    """Return the lowest free address not below `first`, which may lie behind the node.
+
+    A place that is not taken may be taken from `first` on; then the next one that is not taken, of
+    the lowest node on the way with such a place, has a free address.
+    """
+    way: list[tuple[_Node, int, int]] = []
+    while True:
+        shift = node.shift
+        place = first - node.first >> shift
+        if place < 0 or place > _LAST:
+            return first
+        free = ((node.busy if spares_withheld else node.full) ^ _ALL) >> place
+        while not free & 1:
+            if free:
+                skip = (free & -free).bit_length() - 1
+                place, free = place + skip, free >> skip
+                first = node.first + (place << shift)
+            else:
+                behind = node.first + (1 << shift + _BITS)
+                if not way:
+                    return behind
+                node, place, free = way.pop()
+                shift, place, free = node.shift, place + 1, free >> 1
+                first = node.first + (place << shift)
+                if behind < first:  # the child did not reach to the end of its place
+                    return behind
         child = node.child(place) if isinstance(node, _Branch) else None
-        found = first if child is None else _free_from(child, first, spares_withheld)
-        if found - node.first >> shift == place:
-            return found
-        place += 1
-    if not (free := (taken ^ _ALL) >> place << place):
-        return node.first + (1 << shift + _BITS)
-    place = (free & -free).bit_length() - 1
-    start = node.first + (place << shift)
-    child = node.child(place) if isinstance(node, _Branch) else None
-    return start if child is None else _free_from(child, start, spares_withheld)
+        if child is None:
+            return first
+        way.append((node, place, free))
+        node = child
 
 
 def _leaves(node: _Node | None) -> Iterator[_Leaf]:

@@ -9,10 +9,11 @@ Not here: kernel objects (`netplug.plan.objects`), Docker's spelling (`netplug.a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NewType
 
@@ -477,16 +478,30 @@ class View:
 
     def with_records(self, records: Iterable[Record]) -> View:
         """Return a view in which each of `records` is put in the place of its namesake."""
-        draft = _Draft(self)
-        for record in records:
-            draft.put(record)
-        return draft.view()
+        return self.changed(puts=records)
 
     def without(self, records: Iterable[Record]) -> View:
         """Return a view without `records`; those that are not there are passed over."""
+        return self.changed(drops=records)
+
+    def changed(
+        self,
+        *,
+        drops: Iterable[Record] = (),
+        puts: Iterable[Record] = (),
+        withheld: Iterable[Lease] = (),
+    ) -> View:
+        """Return a view with all these changes, in this order.
+
+        The addresses of the leases `withheld` are withheld, whether those are there or not.
+        """
         draft = _Draft(self)
-        for record in records:
+        for record in drops:
             draft.drop(record)
+        for record in puts:
+            draft.put(record)
+        for lease in withheld:
+            draft.withhold(lease.pool_id, lease.address)
         return draft.view()
 
     def with_facts(self, facts: HostFacts) -> View:
@@ -508,7 +523,9 @@ class View:
     ) -> View:
         """Return a view in which more or fewer addresses of a pool are withheld, if it is known."""
         draft = _Draft(self)
-        draft.withhold(pool_id, more, fewer)
+        for address in more:
+            draft.withhold(pool_id, address)
+        draft.release_withheld(pool_id, fewer)
         return draft.view()
 
     def leases_of(self, pool_id: PoolId) -> LeaseBook:
@@ -530,6 +547,10 @@ class View:
         return tuple(r for r in self.records.values() if r.network_id == network_id)
 
 
+_VIEW_FIELDS = tuple(f.name for f in fields(View))
+_values = attrgetter(*_VIEW_FIELDS)
+
+
 class _Draft:
     """A view in the making: each of its mappings is copied once, when it is first changed."""
 
@@ -539,6 +560,7 @@ class _Draft:
         self._tables: dict[str, dict[Any, Any]] = {}
         self._books: dict[PoolId, LeaseBook] = {}
         self._leases: dict[PoolId, list[tuple[IPAddress, Lease | None]]] = {}
+        self._withheld: dict[PoolId, list[IPAddress]] = {}
 
     def put(self, record: Record) -> None:
         """Put `record` in the place of its namesake."""
@@ -576,24 +598,31 @@ class _Draft:
             case HostState():
                 pass
 
-    def withhold(
-        self, pool_id: PoolId, more: Iterable[IPAddress], fewer: Iterable[IPAddress]
-    ) -> None:
-        """Withhold more or fewer addresses of a pool."""
+    def withhold(self, pool_id: PoolId, address: IPAddress) -> None:
+        """Withhold one more address of a pool that is there."""
         if pool_id in self._view.pools:
-            self._books[pool_id] = self._book(pool_id).withhold(more).release_withheld(fewer)
+            self._leases.setdefault(pool_id, [])
+            self._withheld.setdefault(pool_id, []).append(address)
+
+    def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
+        """Withhold addresses of a pool no more."""
+        self._books[pool_id] = self._book(pool_id).release_withheld(addresses)
 
     def view(self) -> View:
         """Return what came of it."""
         for pool_id, changes in self._leases.items():
-            self._books[pool_id] = self._book(pool_id).changed(changes)
+            withheld = self._withheld.get(pool_id, ())
+            self._books[pool_id] = self._book(pool_id).changed(changes, withheld)
         for pool_id, book in self._books.items():
             if book.is_blank:
                 self._table("leases").pop(pool_id, None)
             else:
                 self._table("leases")[pool_id] = book
-        tables: dict[str, Any] = {k: MappingProxyType(v) for k, v in self._tables.items()}
-        return replace(self._view, host=self._host, **tables)
+        values: dict[str, Any] = dict(zip(_VIEW_FIELDS, _values(self._view), strict=True))
+        values["host"] = self._host
+        for name, table in self._tables.items():
+            values[name] = MappingProxyType(table)
+        return View(**values)  # half the cost of replace()
 
     def _move(self, endpoint_id: EndpointId, sandbox: str) -> None:
         """Note in which sandbox an endpoint is from now on, if in any."""

@@ -48,7 +48,7 @@ def lease_of(
 
 
 def book_of(leases: Iterable[Lease]) -> LeaseBook:
-    return LeaseBook(POOL).changed((lease.address, lease) for lease in leases)
+    return LeaseBook(POOL).changed([(lease.address, lease) for lease in leases])
 
 
 def full(network: int, size: int) -> LeaseBook:
@@ -105,7 +105,7 @@ class Books(RuleBasedStateMachine):
         start = int(self.drawn(data)) & ~63
         run = {a: lease_of(a) for n in range(start, start + 64) for a in [self.family(n)]}
         self.model.leases |= run
-        self.becomes(self.book.changed(run.items()))
+        self.becomes(self.book.changed(list(run.items())))
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
@@ -118,7 +118,7 @@ class Books(RuleBasedStateMachine):
         gone = sorted(self.model.leases, key=int)[::2]
         for address in gone:
             del self.model.leases[address]
-        self.becomes(self.book.changed((address, None) for address in gone))
+        self.becomes(self.book.changed([(address, None) for address in gone]))
 
     @rule(data=st.data())
     def withhold(self, data: st.DataObject) -> None:
@@ -228,20 +228,31 @@ def test_next_free_of_a_full_run_is_behind_it() -> None:
     assert book.next_free(10 << 24, behind - 1, spares_withheld=True) is None
 
 
+@pytest.mark.parametrize("size", [64, 4096])
+def test_next_free_behind_a_full_node_that_ends_before_its_place_does(size: int) -> None:
+    start = 1 << 24
+    book = full(start, size).put(lease_of("0.0.0.1")).put(lease_of("2.0.0.0"))
+
+    for first in (start, start + size - 1):
+        assert book.next_free(first, first + size, spares_withheld=True) == start + size
+
+
 def test_next_free_looks_at_few_nodes_whatever_is_leased(monkeypatch: pytest.MonkeyPatch) -> None:
     from netplug import leases
 
     book = full(10 << 24, 5 * 4096).drop(ip_address("10.0.66.7"))
-    looked, look = 0, leases._free_from
+    looked, look = 0, leases._Branch.child
 
-    def counting(node: leases._Node, first: int, spares_withheld: bool) -> int:
+    def counting(branch: leases._Branch, place: int) -> object:
         nonlocal looked
         looked += 1
-        return look(node, first, spares_withheld)
+        return look(branch, place)
 
-    monkeypatch.setattr(leases, "_free_from", counting)
+    monkeypatch.setattr(leases._Branch, "child", counting)
 
-    assert book.next_free(10 << 24, 11 << 24, spares_withheld=True) == int(ip_address("10.0.66.7"))
+    free = book.next_free(10 << 24, 11 << 24, spares_withheld=True)
+
+    assert free == int(ip_address("10.0.66.7"))
     assert looked <= 6
 
 

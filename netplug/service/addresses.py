@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netplug.clock import Clock
@@ -78,9 +78,11 @@ class Addresses:
 
     async def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Forget a lease."""
+        self._end_rests()
         if lease := self.state.view.leases_of(pool_id).get(address):
-            await self.state.commit(drops=(lease,))
-            self.rest((lease,))
+            withheld = (lease,) if self.cooldown.duration_s else ()
+            await self.state.commit(drops=(lease,), withheld=withheld)
+            self._begin_rests(withheld)
 
     async def forget(self, lease: Lease) -> bool:
         """Release a lease if it is still that one; return whether it was."""
@@ -99,13 +101,16 @@ class Addresses:
             await self.state.commit(puts=(lease,), is_durable=True)
             return True
 
-    def rest(self, leases: Iterable[Lease]) -> None:
+    def rest(self, leases: Sequence[Lease]) -> None:
         """Let the addresses of released leases rest: until then others are given out first."""
-        self._end_rests()
+        if self.cooldown.duration_s:
+            self.state.withhold(leases)
+            self._begin_rests(leases)
+
+    def _begin_rests(self, leases: Sequence[Lease]) -> None:
         now_s = self.clock.monotonic_s()
         for lease in leases:
-            if self.cooldown.begin(lease.pool_id, lease.address, now_s):
-                self.state.withhold(lease.pool_id, (lease.address,))
+            self.cooldown.begin(lease.pool_id, lease.address, now_s)
 
     def _end_rests(self) -> None:
         for pool_id, addresses in self.cooldown.over(self.clock.monotonic_s()).items():

@@ -18,14 +18,11 @@ class Cooldown:
     _ends_s: dict[_Place, float] = field(default_factory=dict)
     _queue: deque[tuple[float, _Place]] = field(default_factory=deque)
 
-    def begin(self, pool_id: PoolId, address: IPAddress, now_s: float) -> bool:
-        """Let an address rest from now on; return whether it does."""
-        if not self.duration_s:
-            return False
+    def begin(self, pool_id: PoolId, address: IPAddress, now_s: float) -> None:
+        """Let an address rest from now on."""
         place = (pool_id, address)
         self._ends_s[place] = now_s + self.duration_s
         self._queue.append((self._ends_s[place], place))
-        return True
 
     def over(self, now_s: float) -> dict[PoolId, list[IPAddress]]:
         """Return the addresses that have rested enough, once; the cost is theirs only."""

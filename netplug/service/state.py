@@ -12,6 +12,7 @@ from netplug.model import (
     HostState,
     IPAddress,
     IPNetwork,
+    Lease,
     PoolId,
     Reached,
     Record,
@@ -46,17 +47,23 @@ class State:
         return cls(store, view)
 
     async def commit(
-        self, *, puts: Sequence[Record] = (), drops: Sequence[Record] = (), is_durable: bool = False
+        self,
+        *,
+        puts: Sequence[Record] = (),
+        drops: Sequence[Record] = (),
+        withheld: Sequence[Lease] = (),
+        is_durable: bool = False,
     ) -> None:
         """Write the changes and publish the new view.
+
+        In it the addresses of the leases `withheld` are withheld; that is not written.
 
         Raises:
             StoreUnavailable: nothing was written and the view is as before.
         """
         await self._store.commit(Batch(puts=tuple(puts), drops=tuple(drops), is_durable=is_durable))
         before = self.view
-        after = before.without(drops) if drops else before
-        self.view = after.with_records(puts) if puts else after
+        self.view = before.changed(drops=drops, puts=puts, withheld=withheld)
         for listener in self._listeners:
             listener(before, self.view, (*drops, *puts))
 
@@ -74,9 +81,9 @@ class State:
         if facts != self.view.facts:
             self.view = self.view.with_facts(facts)
 
-    def withhold(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
-        """Publish a view in which more addresses of a pool are withheld; they are not stored."""
-        self.view = self.view.with_withheld(pool_id, more=addresses)
+    def withhold(self, leases: Iterable[Lease]) -> None:
+        """Publish a view in which the addresses of leases are withheld; that is not stored."""
+        self.view = self.view.changed(withheld=leases)
 
     def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
         """Publish a view in which addresses of a pool are withheld no more."""

@@ -249,6 +249,21 @@ async def test_released_address_that_is_leased_and_released_again_rests_anew(
     assert await lease_and_release(world, pool) == "10.9.0.2"
 
 
+async def test_address_that_was_leased_while_it_rested_rests_anew(world: World) -> None:
+    pool = await pool_of(world, "10.9.0.0/30")
+    given = AddressRequest(pool_id=pool.id, address=ip_address("10.9.0.1"))
+    for wait_s in (COOLDOWN_S - 1, 2):
+        await world.addresses.request_address(given)
+        await world.addresses.release_address(pool.id, ip_address("10.9.0.1"))
+        world.clock.advance(wait_s)
+    await world.addresses.request_address(given)
+    world.clock.advance(COOLDOWN_S - 2)
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.1"))
+    world.clock.advance(1)
+
+    assert await lease_and_release(world, pool) == "10.9.0.2"
+
+
 async def test_rest_of_a_pool_that_is_gone_ends_without_a_trace(world: World) -> None:
     pool = await pool_of(world)
     await lease_and_release(world, pool)

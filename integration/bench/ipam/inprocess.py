@@ -64,7 +64,7 @@ class InProcessPool:
     def _release(self, address: IPAddress) -> None:
         pool_id = self._request.pool_id
         if lease := self._view.leases_of(pool_id).get(address):
-            self._view = self._view.without((lease,)).with_withheld(pool_id, more=(address,))
+            self._view = self._view.changed(drops=(lease,), withheld=(lease,))
 
 
 def measure(network: IPNetwork, leases: int, runs: int) -> InProcess:
