@@ -36,7 +36,7 @@ from tests.contract.test_kernel_uplinks import (
     VLAN,
     Mover,
     UplinkContract,
-    need_kind,
+    made_with,
     sublink_inside,
 )
 
@@ -235,12 +235,13 @@ class TestLinuxUplinks(UplinkContract):
         assert f"group {GROUP_BASE | LinkPolicy.PORT} " in shown
         assert "state DOWN" in shown
 
-    @pytest.mark.parametrize("link", [MACVLAN, SHIM, VLAN], ids=lambda link: link.name)
+    @pytest.mark.parametrize(
+        "link", [made_with(link) for link in [MACVLAN, SHIM, VLAN]], ids=lambda link: link.name
+    )
     async def test_link_whose_making_broke_off_is_finished(
         self, kernel: LinuxKernel, link: object
     ) -> None:
         assert isinstance(link, type(MACVLAN) | type(SHIM) | type(VLAN))
-        await need_kind(kernel, link)
         groups = {MACVLAN: GROUP_BASE | LinkPolicy.PORT}
         kinds = {VLAN: ["vlan", "id", "10"]}
         add = ["ip", "link", "add", "link", PARENT, "name", link.name]
