@@ -140,8 +140,9 @@ def run(
 
 def _qemu(kernel: FullKernel, folder: Path) -> list[str]:
     return [
-        *(QEMU, "-accel", "tcg,thread=multi", "-cpu", "max"),
-        *("-machine", "q35", "-m", str(MEMORY_MIB), "-smp", str(min(2, os.cpu_count() or 1))),
+        *(QEMU, "-accel", "tcg", "-cpu", "max"),
+        # With two processors, each waits for the other while that one waits for a busy machine.
+        *("-machine", "q35", "-m", str(MEMORY_MIB), "-smp", "1"),
         *("-nodefaults", "-no-reboot", "-display", "none", "-nic", "none"),
         *("-serial", f"file:{folder / 'console'}"),
         *("-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"),
