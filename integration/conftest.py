@@ -25,8 +25,19 @@ class EngineHost:
     pynet: Daemon
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--needing",
+        action="append",
+        metavar="THING",
+        help="run only the tests that need this; may be given several times",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give engines time to start, and put the look back at the machine behind all others."""
+    if chosen := config.getoption("needing", None):
+        items[:] = [item for item in items if {*chosen} & {*needs(item)}]
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_DEADLINE_S))
@@ -35,8 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test by the name of the first thing it needs that is not here."""
-    for marker in item.iter_markers("needs"):
-        skip_without(*marker.args)
+    skip_without(*needs(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,6 +60,10 @@ def pytest_runtest_makereport(
         for host in lab.open_hosts:
             report.sections.append((f"logs of {host.name}", host.logs()))
     return report
+
+
+def needs(item: pytest.Item) -> list[str]:
+    return [thing for marker in item.iter_markers("needs") for thing in marker.args]
 
 
 def skip_without(*things: str) -> None:

@@ -1,6 +1,6 @@
 """Endpoints on the host's own network without Docker: macvlan, ipvlan and VLANs, on a LAN.
 
-Cases of a type of link that the running kernel lacks are skipped and say so; `integration.lab.vm`
+Cases of a type of link that the running kernel lacks are skipped and say so; `test_full_kernel`
 runs them on a full kernel.
 """
 

@@ -14,18 +14,8 @@ from integration.lab.process import run
 COMMANDS = frozenset(
     {
         *("busybox", "conntrack", "curl", "dnsmasq", "dnsperf", "docker", "docker-compose"),
-        *("dockerd", "etcd", "ip"),
-        *(
-            "ip6tables",
-            "iperf3",
-            "ipset",
-            "iptables",
-            "nft",
-            "nsenter",
-            "ping",
-            "qemu-system-x86_64",
-        ),
-        *("setpriv", "tc", "tcpdump", "unshare", "wg"),
+        *("dockerd", "etcd", "ip", "ip6tables", "iperf3", "ipset", "iptables", "modprobe", "nft"),
+        *("nsenter", "ping", "qemu-system-x86_64", "setpriv", "tc", "tcpdump", "unshare", "wg"),
     }
 )
 LINK = "ip link add probe0 "
