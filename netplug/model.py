@@ -406,14 +406,16 @@ class LinkFacts:
 class Way(StrEnum):
     """How a network is in use beside ours.
 
-    DIRECT: on a link. GATEWAY: behind a router. ADDRESS: it is the host's own. RESOLVER: the host
-    asks it for names. DOCKER: it is of one of Docker's networks, which the kernel need not know.
-    DOCKER_BRIDGE: likewise, but the kernel knows better, and sooner.
+    DIRECT: on a link. GATEWAY: behind a router. ADDRESS: it is the host's own. ROUTER: it is one of
+    the host's routers. RESOLVER: the host asks it for names. DOCKER: it is of one of Docker's
+    networks, which the kernel need not know. DOCKER_BRIDGE: likewise, but the kernel knows better,
+    and sooner.
     """
 
     DIRECT = "direct"
     GATEWAY = "gateway"
     ADDRESS = "address"
+    ROUTER = "router"
     RESOLVER = "resolver"
     DOCKER = "docker"
     DOCKER_BRIDGE = "docker-bridge"

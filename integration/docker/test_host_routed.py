@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from integration.docker.conftest import World
+from integration.docker.conftest import IMAGE, World
 from integration.docker.lan import (
     ROUTER,
     addresses,
@@ -253,6 +253,20 @@ def _neighbour(underlay: Underlay, address: str) -> str:
     """Return the MAC at which the LAN knows an address."""
     shown = underlay.run(["ip", "-json", "neighbour", "show", address]).stdout
     return next((str(known["lladdr"]) for known in json.loads(shown)), "")
+
+
+def test_container_with_the_hosts_own_address_does_not_start(
+    world: World, underlay: Underlay, ipam: Words
+) -> None:
+    on_lan(world, "blue", ipam=ipam)
+    own = str(world.host.v4.ip)
+    start = ("run", "-d", "--network", "blue", "--ip", own, IMAGE, "sleep", "60")
+
+    refused = world.docker(*start, check=False)
+
+    assert f"the host's own address on link {world.host.uplink}" in refused.stderr
+    assert reached_from_lan(underlay, [own]) == {own}
+    world.verify()
 
 
 def test_address_of_a_removed_container_is_nobodys(world: World, underlay: Underlay) -> None:

@@ -1,4 +1,4 @@
-"""What the host reaches beside our networks: routes, its own addresses, its resolvers.
+"""What the host reaches beside our networks: routes, their routers, its addresses, its resolvers.
 
 Routes are those of every table, as a VPN may have its own (Tailscale: 52), and only those that lead
 somewhere. Both lists are dumps, so that they cost a few milliseconds beside thousands of networks:
@@ -48,6 +48,7 @@ class _Found(NamedTuple):
     packed: bytes
     prefixlen: int
     way: Way
+    router: bytes = b""
 
 
 class Reach:
@@ -76,10 +77,12 @@ class Reach:
         addresses = _ADDRESS.pack(family, 0, 0, 0, 0)
         found = self._dump(_RTM_GETROUTE, routes, self._routes[version])
         found += self._dump(rtnl.RTM_GETADDR, addresses, self._addresses[version])
-        for index, packed, prefixlen, way in self._of_others(version, found):
+        for index, packed, prefixlen, way, router in self._of_others(version, found):
             network = ip_network((packed, prefixlen))
             if prefixlen > _DEFAULTS[version] and not _is_everywhere(network):
                 yield Reached(network=network, way=way, where=name_of(index))
+            if router and not _is_everywhere(alone := ip_network(router)):
+                yield Reached(network=alone, way=Way.ROUTER, where=name_of(index))
 
     def _of_others(self, version: int, found: list[_Found | None]) -> list[_Found]:
         """Return what is not on links of ours, each of which is asked for its name only once.
@@ -105,9 +108,10 @@ class Reach:
 
 def _decode_route(body: bytes) -> _Found | None:
     family, length, _, _, _, _, _, kind, flags = _ROUTE.unpack_from(body)
-    if kind != _RTN_UNICAST or flags & _RTM_F_CLONED or not length:
+    if kind != _RTN_UNICAST or flags & _RTM_F_CLONED:
         return None
-    index, packed, way = 0, b"", Way.DIRECT
+    index, way, router = 0, Way.DIRECT, b""
+    packed = bytes(_ADDRESS_BYTES.get(family, 0))  # a default route tells none
     for attribute, value in attributes(body[_ROUTE.size :]):
         if attribute == _RTA_DST:
             packed = value
@@ -115,7 +119,8 @@ def _decode_route(body: bytes) -> _Found | None:
             (index,) = U32.unpack(value)
         elif attribute in _BEHIND_A_ROUTER:
             way = Way.GATEWAY
-    return _Found(index, packed, length, way) if _is_of(family, packed) else None
+            router = value if attribute == _RTA_GATEWAY else b""
+    return _Found(index, packed, length, way, router) if _is_of(family, packed) else None
 
 
 def _decode_address(body: bytes) -> _Found | None:

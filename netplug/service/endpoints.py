@@ -11,6 +11,7 @@ from netplug.contract.driver import Attachment
 from netplug.errors import Conflict, NotFound
 from netplug.model import Endpoint, EndpointId, IPInterface, Lease, Network, NetworkId
 from netplug.service.converge import converge, dismantle
+from netplug.service.lan import refuse_lan_addresses
 from netplug.service.networks import Networks
 
 
@@ -36,6 +37,7 @@ class Endpoints:
                     raise Conflict(f"endpoint {known.label}", "exists with other addresses")
                 return known
             n.driver_of(network).validate_endpoint(endpoint, network, n.state.view)
+            await refuse_lan_addresses(endpoint, network, n.kernel)
             await n.state.commit(puts=(endpoint,))
             n.journal.note(
                 "endpoint.create",

@@ -26,6 +26,7 @@ from netplug.service.aux_addresses import aux_leases
 from netplug.service.borrowed import Switches
 from netplug.service.converge import NOTHING, converge, dismantle, preview
 from netplug.service.journal import Journal
+from netplug.service.lan import lan_leases
 from netplug.service.locks import Gate, Locks
 from netplug.service.parents import all_wishes, beside, grounded, less
 from netplug.service.peers import refuse_peers, without_peer
@@ -352,8 +353,9 @@ class Networks:
         """Record that `network` is built and return it so, or take it down again."""
         ready = replace(network, state=NetworkState.READY)
         try:
-            named = aux_leases(ready, self.state.view)
-            await self.state.commit(puts=(ready, *named), is_durable=True)
+            view = self.state.view
+            kept = await lan_leases(ready, view, self.kernel, network.created_at)
+            await self.state.commit(puts=(ready, *kept, *aux_leases(ready, view)), is_durable=True)
         except BaseException:
             await dismantle(objects, self.kernel)
             raise

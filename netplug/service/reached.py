@@ -132,7 +132,7 @@ class _Spans:
         return range(bisect_left(self._lasts, first), bisect_right(self._firsts, last))
 
 
-_WAYS = (Way.DIRECT, Way.DOCKER, Way.GATEWAY, Way.ADDRESS, Way.RESOLVER, Way.DOCKER_BRIDGE)
+_WAYS = (Way.DIRECT, Way.DOCKER, Way.GATEWAY, Way.ADDRESS, Way.RESOLVER)
 _ON_LINKS = frozenset({Way.DIRECT, Way.GATEWAY, Way.ADDRESS})
 
 
@@ -140,6 +140,8 @@ def _collides(reached: Reached, subnet: IPNetwork, *, is_strict: bool) -> bool:
     match reached.way:
         case Way.DOCKER_BRIDGE:
             return False  # its own route tells, and sooner
+        case Way.ROUTER:
+            return False  # it is on a link's network, which tells
         case Way.GATEWAY:
             return is_strict or reached.network.prefixlen >= subnet.prefixlen
         case _:
@@ -162,6 +164,8 @@ def _reason(reached: Reached, subnet: IPNetwork) -> str:
             return f"contains {there.network_address}, the host's own address on link {where}"
         case Way.RESOLVER:
             return f"contains {there.network_address}, a resolver of the host's ({where})"
+        case Way.ROUTER:
+            return f"contains {there.network_address}, a router of the host's on link {where}"
         case Way.DOCKER | Way.DOCKER_BRIDGE:
             return ("is that" if is_same else f"overlaps {there}") + f" of Docker's network {where}"
         case Way.GATEWAY:
