@@ -22,9 +22,14 @@ def routed_ports(endpoint: Endpoint) -> Iterator[RoutedPort]:
 
 
 def open_ports(endpoint: Endpoint) -> frozenset[tuple[Protocol, int, int]]:
-    """Return the same as protocol, first and last port."""
+    """Return protocol, first and last port of what is published at any address of an endpoint."""
+    versions = {address.version for address in endpoint.addresses}
     return frozenset(
-        (port.protocol, port.first, port.first + port.count - 1) for port in routed_ports(endpoint)
+        (protocol, first, last)
+        for protocol in Protocol
+        for first, last in _merged(
+            run for version in versions for run in _published(endpoint, version, protocol)
+        )
     )
 
 

@@ -465,7 +465,7 @@ class SandboxFilter:
     Packets of a macvlan or ipvlan pass no rule of the host's. `link` is the sublink's first name,
     by whose alias it is found, as soon as it is there. With `guards` it sends only from `mac`,
     where that is given, and `addresses`; `ports`, where not None, are all that new connections
-    reach: protocol, first and last port.
+    reach: protocol, first and last port, of runs that do not overlap.
     """
 
     link: str

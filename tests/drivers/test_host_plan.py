@@ -308,6 +308,21 @@ def test_plan_endpoint_of_a_run_of_ports_opens_it_in_the_sandbox() -> None:
     ]
 
 
+def test_plan_endpoint_opens_what_is_published_for_either_family_as_one_run() -> None:
+    on = host_network(V4, V6, options={**MACVLAN, "ports": "published"})
+    ports = (
+        published(80, 8000, (ip_address("0.0.0.0"),), count=10),
+        published(85, 9000, (ip_address("::"),), count=10),
+    )
+    serving = replace(endpoint(on, E4, E6, sandbox=JOINED), ports=ports)
+
+    planned = DRIVER.plan_endpoint(serving, on, on_host())
+
+    assert [o.ports for o in planned if isinstance(o, SandboxFilter)] == [
+        frozenset({(Protocol.TCP, 80, 94)})
+    ]
+
+
 @pytest.mark.parametrize(
     ("runs", "opened"),
     [

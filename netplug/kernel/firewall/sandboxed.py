@@ -112,7 +112,9 @@ def _elements(wish: SandboxFilter) -> Iterator[tuple[str, str]]:
 
 def _ports(link: str, ports: frozenset[tuple[Protocol, int, int]], index: int) -> list[str]:
     table = ports_table(link)
-    open_ports = ", ".join(f"{protocol} . {run}" for protocol, run in _runs(ports))
+    open_ports = ", ".join(
+        f"{protocol} . {first}-{last}" for protocol, first, last in sorted(ports)
+    )
     rules = [
         f"iif != {index} accept",
         "ct state established,related accept",
@@ -127,16 +129,3 @@ def _ports(link: str, ports: frozenset[tuple[Protocol, int, int]], index: int) -
         f"add chain {table} input {{ {_INPUT} }}",
         *(f"add rule {table} input {rule}" for rule in rules),
     ]
-
-
-def _runs(ports: frozenset[tuple[Protocol, int, int]]) -> Iterator[tuple[Protocol, str]]:
-    """Yield runs that do not overlap, as nft takes them."""
-    for protocol in Protocol:
-        merged: list[list[int]] = []
-        for first, last in sorted((f, e) for p, f, e in ports if p is protocol):
-            if merged and first <= merged[-1][1] + 1:
-                merged[-1][1] = max(merged[-1][1], last)
-            else:
-                merged.append([first, last])
-        for first, last in merged:
-            yield protocol, f"{first}-{last}" if last > first else f"{first}"
