@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.lab import Daemon, Engine, Host, Lab, probes, snapshot
+from integration.kernel import full_kernel
+from integration.lab import Daemon, Engine, Host, Lab, probes, snapshot, vm
 
 HERE = Path(__file__).parent
 LAST = "test_zz_machine_unchanged.py"
@@ -81,8 +82,24 @@ def machine_before() -> snapshot.Snapshot:
 
 
 @pytest.fixture(scope="session")
-def lab(machine_before: snapshot.Snapshot) -> Iterator[Lab]:
-    """The hosts of this session; `lab.host()` makes another."""
+def emulated(
+    machine_before: snapshot.Snapshot, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[vm.Machine | None]:
+    """The cases that need a full kernel, under way there; None where they cannot run."""
+    machine = full_kernel.begin(tmp_path_factory.mktemp("vm"))
+    yield machine
+    if machine is not None:
+        machine.stop()
+
+
+@pytest.fixture(scope="session")
+def lab(machine_before: snapshot.Snapshot, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The hosts of this session; `lab.host()` makes another.
+
+    What takes minutes on a full kernel begins with the first host, beside all other tests.
+    """
+    if any("emulated" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("emulated")
     with Lab() as lab:
         yield lab
 

@@ -1,11 +1,13 @@
 """A command on a full kernel, for what the running kernel lacks: a virtual machine of this machine.
 
 ```python
-done = vm.run(["ip", "link", "add", "link", "lo", "type", "ipvlan"], folder=tmp_path)
+machine = vm.Machine(["ip", "link", "add", "link", "lo", "type", "ipvlan"], folder=tmp_path)
+done = machine.wait()
 ```
 
 The virtual machine sees this very file system, and keeps to itself what it changes there. It has
-no network. It is emulated, 10 to 20 times slower than the machine.
+no network. It is emulated, 10 to 20 times slower than the machine, and takes what others leave of
+the processors.
 """
 
 # ruff: noqa: TID251
@@ -23,7 +25,6 @@ from pathlib import Path
 
 from integration.lab import initramfs
 from integration.lab.process import Completed, tail
-from integration.lab.process import run as run_here
 
 QEMU = "qemu-system-x86_64"
 # Where ./runtests unpacks a kernel that is not installed.
@@ -94,48 +95,64 @@ def _kernels() -> Iterator[FullKernel]:
                 yield FullKernel(image=image, modules=modules)
 
 
-def run(
-    argv: Sequence[str],
-    *,
-    folder: Path,
-    env: Mapping[str, str] | None = None,
-    deadline_s: float = DEADLINE_S,
-) -> Completed:
-    """Run a command on a full kernel, as root and in the current folder, to its end.
+class Machine:
+    """A virtual machine that runs one command on a full kernel, as root and in the current folder.
 
     `folder` is empty; the command finds it as `OUTCOME`, and what it leaves there stays.
 
     Raises:
         LookupError: there is no full kernel.
-        VirtualMachineFailed: with what the kernel said last.
     """
-    kernel = full_kernel()
-    if kernel is None:
-        raise LookupError("no full kernel is installed or unpacked")
+
+    def __init__(
+        self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        kernel = full_kernel()
+        if kernel is None:
+            raise LookupError("no full kernel is installed or unpacked")
+        self._argv, self._folder = [*argv], folder
+        (folder / "main").write_text(_main(argv, env or {}))
+        init = _INIT.format(modules=kernel.modules.parent.resolve())
+        (folder / "initramfs").write_bytes(initramfs.packed(init, kernel.modules, _MODULES_OF_BOOT))
+        # It dies with the process that started it.
+        prefix = ("nice", "-n", "19", "setpriv", "--pdeathsig", "KILL")
+        self._qemu = subprocess.Popen([*prefix, *_qemu(kernel, folder)], stdin=subprocess.DEVNULL)
+
+    def wait(self, *, deadline_s: float = DEADLINE_S) -> Completed:
+        """Return what came of the command, once it has ended.
+
+        Raises:
+            VirtualMachineFailed: with what the kernel said last.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self._qemu.wait(deadline_s)
+        self.stop()
+        folder = self._folder
+        if not (status := folder / "status").exists():
+            logs = (folder / name for name in ("console", "output", "errors"))
+            raise VirtualMachineFailed("\n".join(tail(log) for log in logs))
+        output, errors = ((folder / n).read_text(errors="replace") for n in ("output", "errors"))
+        return Completed(self._argv, int(status.read_text()), output, errors)
+
+    def stop(self) -> None:
+        """Pull the plug; fine when it has ended already."""
+        self._qemu.kill()
+        self._qemu.wait()
+
+
+def _main(argv: Sequence[str], env: Mapping[str, str]) -> str:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": HOME,
         "LC_ALL": "C.UTF-8",
         "TMPDIR": f"{HOME}/tmp",
-        **(env or {}),
+        **env,
     }
-    main = _MAIN.format(
+    return _MAIN.format(
         folder=shlex.quote(str(Path.cwd())),
         environment=" ".join(f"{k}={shlex.quote(v)}" for k, v in environment.items()),
         command=shlex.join(argv),
     )
-    (folder / "main").write_text(main)
-    init = _INIT.format(modules=kernel.modules.parent.resolve())
-    (folder / "initramfs").write_bytes(initramfs.packed(init, kernel.modules, _MODULES_OF_BOOT))
-    # It dies with the process that started it.
-    prefix = ("setpriv", "--pdeathsig", "KILL")
-    with suppress(subprocess.TimeoutExpired):
-        run_here(_qemu(kernel, folder), prefix=prefix, timeout=deadline_s)
-    if not (status := folder / "status").exists():
-        logs = (folder / name for name in ("console", "output", "errors"))
-        raise VirtualMachineFailed("\n".join(tail(log) for log in logs))
-    output, errors = ((folder / n).read_text(errors="replace") for n in ("output", "errors"))
-    return Completed([*argv], int(status.read_text()), output, errors)
 
 
 def _qemu(kernel: FullKernel, folder: Path) -> list[str]:
