@@ -5,7 +5,7 @@ Never from inside a plugin call: dockerd holds its locks until the call is answe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,6 +67,32 @@ class EngineContainer:
         default_factory=lambda: MappingProxyType({})
     )
     ports: tuple[tuple[Transport, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPlace:
+    """A network that a container is on, or will be once it starts.
+
+    `network` is what the engine calls it there: its name, else its id or a part of it as the user
+    gave it. The id may be missing before the first start. `fixed` are the versions of IP of which
+    the container asks for an address of its own.
+    """
+
+    network: str
+    network_id: str = ""
+    fixed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedContainer:
+    """A container as a listing has it, whether it runs or not."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    is_running: bool
+    has_started: bool
+    places: tuple[ListedPlace, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +177,40 @@ class Engine(Protocol):
         """
         ...
 
+    async def containers(self, ids: Collection[str] = ()) -> tuple[ListedContainer, ...]:
+        """Return these containers, or all of them; those that are not there are left out.
+
+        Answered from a copy that the engine keeps for listings, so that nobody's start or stop
+        holds it up; it shows each container as it was when something about it was last saved.
+        """
+        ...
+
     def events(self, since_ns: int = 0) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
-        """Open a stream of what happens to networks, and of containers started or renamed.
+        """Open a stream of what happens to networks, and of the lives of containers.
 
         It is open when the context is entered: what is listed after that misses nothing. What
         happened since `since_ns` comes first, as far as the engine remembers. The stream never
         ends by itself; it raises EngineUnreachable when it breaks.
         """
+        ...
+
+
+class ContainerFollower(Protocol):
+    """Is told of every container as soon as the engine says something about it."""
+
+    def heard(self, event: EngineEvent) -> str:
+        """Take in an event; return the id of a container that has to be listed, or nothing."""
+        ...
+
+    def listed(
+        self, containers: Sequence[ListedContainer], *, besides: frozenset[str] | None
+    ) -> None:
+        """Take in what was listed; no event about any of these has come since it was asked for.
+
+        Unless `besides` is None these are all, besides those that events have been about.
+        """
+        ...
+
+    def lost(self, retry: Callable[[], None]) -> None:
+        """Note that the engine does not answer; `retry` has it asked at once, not in a while."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -14,7 +14,13 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import msgspec
 
-from netplug.contract.engine import EngineContainer, EngineEvent, EngineInfo, EngineNetwork
+from netplug.contract.engine import (
+    EngineContainer,
+    EngineEvent,
+    EngineInfo,
+    EngineNetwork,
+    ListedContainer,
+)
 from netplug.engine import wire
 from netplug.engine.discover import EngineAddress, Tls
 from netplug.errors import EngineUnreachable
@@ -30,7 +36,7 @@ _EVENTS = {
     "type": ["network", "container"],
     "event": [
         *("create", "connect", "disconnect", "destroy", "remove"),
-        *("start", "rename", "update"),
+        *("start", "die", "rename", "update"),
     ],
 }
 
@@ -98,9 +104,15 @@ class EngineClient:
         body = await self._get(path, may_be_missing=True)
         return self._decode(body, wire.Container).value() if body else None
 
+    async def containers(self, ids: Collection[str] = ()) -> tuple[ListedContainer, ...]:
+        """Return these containers, or all of them, whether they run or not."""
+        filters = {"id": sorted(ids)} if ids else None
+        body = await self._get("/containers/json?all=true", filters)
+        return tuple(c.value() for c in self._decode(body, list[wire.Listed]))
+
     @asynccontextmanager
     async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
-        """Open a stream of what happens to networks, and of containers started or renamed.
+        """Open a stream of what happens to networks, and of the lives of containers.
 
         Negotiates anew: since the last stream the engine may have been replaced.
         """

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from netplug.clock import Clock
 from netplug.contract.engine import (
+    ContainerFollower,
     Engine,
     EngineAway,
     EngineEvent,
@@ -18,6 +19,7 @@ from netplug.contract.engine import (
     EngineUpdate,
 )
 from netplug.engine.inspect import Inspector
+from netplug.engine.roster import Roster
 from netplug.errors import EngineUnreachable
 from netplug.model import NetworkId
 
@@ -32,7 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Tells what the engine knows of the networks of `driver`, and when it cannot."""
+    """Tells what the engine knows of the networks of `driver`, and when it cannot.
+
+    A `follower` is told of all containers, without waiting for a burst to end.
+    """
 
     def __init__(
         self,
@@ -40,12 +45,15 @@ class Watcher:
         driver: str,
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        follower: ContainerFollower | None = None,
     ) -> None:
         self._engine = engine
         self._driver = driver
         self._clock = clock
         self._sleep = sleep
-        self._touched = _Touched(driver)
+        self._roster = Roster(engine, follower) if follower else None
+        self._touched = _Touched(driver, self._roster)
+        self._hurried = asyncio.Event()
         self._inspector = Inspector(engine, self._touched.wake)
         self._engine_id = ""
 
@@ -74,9 +82,25 @@ class Watcher:
             if is_here and self._clock.monotonic_s() - here_since_s > _LONGEST_PAUSE_S:
                 pause_s = _SHORTEST_PAUSE_S
             is_here = False
+            if self._roster is not None:
+                self._roster.lost(self._hurried.set)
             yield EngineAway(problem=problem)
-            await self._sleep(pause_s)
+            await self._pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Sleep, unless somebody is in a hurry."""
+        self._hurried.clear()
+        both = [
+            asyncio.ensure_future(self._sleep(pause_s)),
+            asyncio.ensure_future(self._hurried.wait()),
+        ]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     async def _follow(
         self, events: AsyncIterator[EngineEvent]
@@ -86,6 +110,8 @@ class Watcher:
         try:
             while True:
                 relist_at_s = self._clock.monotonic_s() + _RELIST_S
+                if self._roster is not None:
+                    self._roster.list_all()
                 _, container_ids, _, _ = touched.take()
                 if reader.done():
                     await reader
@@ -102,6 +128,8 @@ class Watcher:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             await inspector.close()
+            if self._roster is not None:
+                await self._roster.close()
 
     def _inspect(self, snapshot: EngineSnapshot, touched: set[str]) -> None:
         """Have those containers inspected that are new, touched, or not what was listed."""
@@ -173,7 +201,8 @@ class _Touched:
     Of networks of other drivers only that there was one. `last_ns` is the time of the last event.
     """
 
-    def __init__(self, driver: str) -> None:
+    def __init__(self, driver: str, roster: Roster | None) -> None:
+        self._roster = roster
         self.count = 0
         self.last_ns = 0
         self.containers: set[str] = set()
@@ -221,6 +250,8 @@ class _Touched:
 
     def _add(self, event: EngineEvent) -> None:
         self.last_ns = max(self.last_ns, event.time_ns)
+        if self._roster is not None:
+            self._roster.heard(event)
         is_ours = event.attributes.get("type") == self._driver
         match event.kind, event.action:
             case "network", action if is_ours:

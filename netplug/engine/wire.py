@@ -9,13 +9,23 @@ from ipaddress import ip_interface, ip_network
 
 from msgspec import Struct, field
 
-from netplug.contract.engine import EngineContainer, EngineEndpoint, EngineEvent, EngineNetwork
+from netplug.contract.engine import (
+    EngineContainer,
+    EngineEndpoint,
+    EngineEvent,
+    EngineNetwork,
+    ListedContainer,
+    ListedPlace,
+)
 from netplug.model import EndpointId, IPAddress, IPNetwork, NetworkId, Protocol, Reached, Way
 
 # An endpoint without a sandbox is listed under this prefix and its own id.
 _NO_CONTAINER = "ep-"
 
 _BRIDGE = "bridge"
+
+# moby: container/state.go, StateString; one that is restarting waits to be started.
+_RUNNING = frozenset({"running", "paused"})
 
 # https://docs.docker.com/engine/network/port-publishing/#gateway-modes
 _MODE = "com.docker.network.bridge.gateway_mode_ipv{}"
@@ -202,6 +212,58 @@ def _port(text: str) -> tuple[Protocol, int] | None:
         return Protocol(protocol or "tcp"), int(number)
     except ValueError:
         return None
+
+
+class Asked(Struct, frozen=True):
+    """The `IPAMConfig` of a container on a network: the addresses that it asks for."""
+
+    ipv4: str = field(name="IPv4Address", default="")
+    ipv6: str = field(name="IPv6Address", default="")
+
+
+class ListedOn(Struct, frozen=True):
+    """A network of a listed container; without an id before the first start."""
+
+    network_id: str = field(name="NetworkID", default="")
+    asked: Asked | None = field(name="IPAMConfig", default=None)
+
+    def value(self, network: str) -> ListedPlace:
+        """Return it in our words."""
+        asked = self.asked or Asked()
+        fixed = {version for version, text in ((4, asked.ipv4), (6, asked.ipv6)) if text}
+        return ListedPlace(network=network, network_id=self.network_id, fixed=frozenset(fixed))
+
+
+class ListedOns(Struct, frozen=True):
+    """The `NetworkSettings` of a listed container."""
+
+    networks: dict[str, ListedOn | None] | None = field(name="Networks", default=None)
+
+
+class Listed(Struct, frozen=True):
+    """An item of GET /containers/json; one that is being removed may have lost its names.
+
+    `names` has those too by which others link to it, such as "/web/db".
+    """
+
+    id: str = field(name="Id")
+    state: str = field(name="State")
+    names: list[str] | None = field(name="Names", default=None)
+    labels: dict[str, str] | None = field(name="Labels", default=None)
+    places: ListedOns | None = field(name="NetworkSettings", default=None)
+
+    def value(self) -> ListedContainer:
+        """Return it in our words."""
+        own = (name.removeprefix("/") for name in self.names or ())
+        networks = (self.places.networks if self.places else None) or {}
+        return ListedContainer(
+            id=self.id,
+            name=next((name for name in own if "/" not in name), ""),
+            labels=self.labels or {},
+            is_running=self.state in _RUNNING,
+            has_started=self.state != "created",
+            places=tuple((on or ListedOn()).value(key) for key, on in networks.items()),
+        )
 
 
 class Actor(Struct, frozen=True):

@@ -129,6 +129,36 @@ CONTAINER_BARE = {
     "NetworkSettings": {"Networks": {"front": None}},
 }
 
+LISTED_20_10 = {
+    "Id": WEB_CONTAINER,
+    "Names": ["/proxy/shop", "/web"],
+    "Image": "bb",
+    "Labels": {"com.docker.compose.service": "www"},
+    "State": "running",
+    "Status": "Up 2 seconds",
+    "HostConfig": {"NetworkMode": "front"},
+    "NetworkSettings": {
+        "Networks": {
+            "front": {
+                "IPAMConfig": {"IPv4Address": "172.18.0.9"},
+                "NetworkID": WEB_NETWORK,
+                "EndpointID": WEB_ENDPOINT,
+                "IPAddress": "172.18.0.9",
+            },
+            "back": {"IPAMConfig": {}, "NetworkID": "", "EndpointID": ""},
+            "lan": {"IPAMConfig": None, "NetworkID": "", "EndpointID": ""},
+        }
+    },
+}
+# One that is being removed: it has lost its names.
+LISTED_BARE = {
+    "Id": "5441d4a9a6c8",
+    "Names": [],
+    "Labels": None,
+    "State": "removing",
+    "NetworkSettings": {"Networks": {"front": None}},
+}
+
 RENAMED_20_10 = {
     "status": "rename",
     "id": WEB_CONTAINER,

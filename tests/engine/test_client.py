@@ -12,6 +12,8 @@ from netplug.contract.engine import (
     EngineEndpoint,
     EngineInfo,
     EngineNetwork,
+    ListedContainer,
+    ListedPlace,
 )
 from netplug.engine.client import EngineClient
 from netplug.engine.discover import EngineAddress, Tls
@@ -25,6 +27,8 @@ from tests.engine.captured import (
     ENGINE_ID,
     INFO_20_10,
     INFO_29,
+    LISTED_20_10,
+    LISTED_BARE,
     NETWORK_20_10,
     NETWORK_28,
     NETWORK_29,
@@ -173,6 +177,40 @@ async def test_container_without_anything_is_its_name(
 
 async def test_container_that_is_gone_is_none(client: EngineClient) -> None:
     assert await client.container(WEB_CONTAINER) is None
+
+
+async def test_containers_are_listed_with_where_they_belong(
+    dockerd: Dockerd, client: EngineClient
+) -> None:
+    created = {**LISTED_BARE, "Id": "c", "Names": ["/db"], "State": "created"}
+    dockerd.replies["/containers/json"] = reply(encoded([LISTED_20_10, created, LISTED_BARE]))
+
+    web, db, bare = await client.containers()
+
+    assert web == ListedContainer(
+        id=WEB_CONTAINER,
+        name="web",
+        labels={"com.docker.compose.service": "www"},
+        is_running=True,
+        has_started=True,
+        places=(
+            ListedPlace(network="front", network_id=WEB_NETWORK, fixed=frozenset({4})),
+            ListedPlace(network="back"),
+            ListedPlace(network="lan"),
+        ),
+    )
+    assert (db.name, db.is_running, db.has_started) == ("db", False, False)
+    assert (bare.name, bare.is_running, bare.has_started) == ("", False, True)
+    assert bare.places == (ListedPlace(network="front"),)
+
+
+async def test_containers_can_be_asked_for_by_id(dockerd: Dockerd, client: EngineClient) -> None:
+    dockerd.replies["/containers/json"] = reply(b"[]")
+
+    assert await client.containers(["b", "a"]) == ()
+
+    (asked,) = [r for r in dockerd.requests if "/containers/json" in r]
+    assert asked.endswith('?all=true&filters={"id":+["a",+"b"]}')
 
 
 BRIDGES = [

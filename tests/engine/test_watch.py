@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from netplug.contract.engine import (
     EngineNetwork,
     EngineSnapshot,
     EngineUpdate,
+    ListedContainer,
 )
 from netplug.engine.client import EngineClient
 from netplug.engine.watch import Watcher
@@ -68,6 +69,12 @@ class Naps:
         await asyncio.sleep(0)
 
 
+def opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class MemoryEngine:
     """An engine in memory: one queue of events, and a count of what it was asked."""
@@ -77,7 +84,11 @@ class MemoryEngine:
     others: frozenset[Reached] = frozenset()
     away: int = 0
     asked: list[str] = field(default_factory=list)
-    containers: dict[str, EngineContainer] = field(default_factory=dict)
+    inspectable: dict[str, EngineContainer] = field(default_factory=dict)
+    listed: dict[str, ListedContainer] = field(default_factory=dict)
+    listings: list[frozenset[str]] = field(default_factory=list)
+    listing: asyncio.Event = field(default_factory=opened)
+    is_mute: bool = False
     inspected: list[str] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
@@ -107,6 +118,14 @@ class MemoryEngine:
         self.asked.append(network_id)
         return self.known.get(network_id)
 
+    async def containers(self, ids: Collection[str] = ()) -> tuple[ListedContainer, ...]:
+        self.listings.append(frozenset(ids))
+        found = tuple(c for c in self.listed.values() if not ids or c.id in ids)
+        await self.listing.wait()
+        if self.is_mute:
+            raise EngineUnreachable("unix:///x", "no listing")
+        return found
+
     async def container(self, container_id: str) -> EngineContainer | None:
         self.inspected.append(container_id)
         self.at_once += 1
@@ -115,7 +134,7 @@ class MemoryEngine:
         if self.gate is not None:
             await self.gate.wait()
         self.at_once -= 1
-        return self.containers.get(container_id)
+        return self.inspectable.get(container_id)
 
     @asynccontextmanager
     async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
@@ -421,25 +440,25 @@ async def until(
 
 async def test_updates_tell_the_containers_after_the_listing() -> None:
     engine = engine_with([network("front", "web"), network("back", "web")])
-    engine.containers = {"id-web": container("web", "front-web", "back-web")}
+    engine.inspectable = {"id-web": container("web", "front-web", "back-web")}
 
     async with aclosing(watch(engine)) as updates:
         first = await snapshot(updates)
         second = await snapshot(updates)
 
-    assert (first.containers, second.containers) == ({}, engine.containers)
+    assert (first.containers, second.containers) == ({}, engine.inspectable)
     assert engine.inspected == ["id-web"]
 
 
 async def test_updates_after_a_hundred_starts_inspect_each_once_and_few_at_a_time() -> None:
     names = [f"web{number}" for number in range(100)]
     engine = engine_with([network("front", *names)])
-    engine.containers = {f"id-{name}": container(name, f"front-{name}") for name in names}
+    engine.inspectable = {f"id-{name}": container(name, f"front-{name}") for name in names}
 
     async with aclosing(watch(engine)) as updates:
         await until(updates, lambda seen: len(seen.containers) == len(names))
 
-    assert sorted(engine.inspected) == sorted(engine.containers)
+    assert sorted(engine.inspected) == sorted(engine.inspectable)
     assert engine.most_at_once == 8
 
 
@@ -453,7 +472,7 @@ async def test_updates_while_one_inspection_hangs_tell_the_others() -> None:
         await asyncio.sleep(0)
         engine.gate = None
         engine.known["front"] = network("front", "stuck", "web")
-        engine.containers = {"id-web": container("web", "front-web")}
+        engine.inspectable = {"id-web": container("web", "front-web")}
         engine.queue.put_nowait(event("connect", "front"))
         seen = await until(updates, lambda seen: "id-web" in seen.containers)
 
@@ -463,11 +482,11 @@ async def test_updates_while_one_inspection_hangs_tell_the_others() -> None:
 @pytest.mark.parametrize("action", ["start", "rename", "update"])
 async def test_updates_inspect_again_what_an_event_touched(action: str) -> None:
     engine = engine_with([network("front", "web", "db")])
-    engine.containers = {c: container(c[3:], f"front-{c[3:]}") for c in ("id-web", "id-db")}
+    engine.inspectable = {c: container(c[3:], f"front-{c[3:]}") for c in ("id-web", "id-db")}
 
     async with aclosing(watch(engine)) as updates:
         await until(updates, lambda seen: len(seen.containers) == 2)
-        engine.containers["id-web"] = container("web", "front-web", service="shop")
+        engine.inspectable["id-web"] = container("web", "front-web", service="shop")
         engine.queue.put_nowait(
             EngineEvent(kind="container", action=action, id="id-web", attributes={})
         )
@@ -479,12 +498,12 @@ async def test_updates_inspect_again_what_an_event_touched(action: str) -> None:
 
 async def test_updates_inspect_again_what_has_another_endpoint_than_before() -> None:
     engine = engine_with([network("front", "web")])
-    engine.containers = {"id-web": container("web", "front-web")}
+    engine.inspectable = {"id-web": container("web", "front-web")}
 
     async with aclosing(watch(engine)) as updates:
         await until(updates, lambda seen: bool(seen.containers))
         engine.known["back"] = network("back", "web")
-        engine.containers = {"id-web": container("web", "front-web", "back-web")}
+        engine.inspectable = {"id-web": container("web", "front-web", "back-web")}
         engine.queue.put_nowait(event("create", "back"))
         await until(updates, lambda seen: "back-web" in seen.containers["id-web"].aliases)
 
@@ -493,7 +512,7 @@ async def test_updates_inspect_again_what_has_another_endpoint_than_before() -> 
 
 async def test_updates_forget_the_container_that_left() -> None:
     engine = engine_with([network("front", "web")])
-    engine.containers = {"id-web": container("web", "front-web")}
+    engine.inspectable = {"id-web": container("web", "front-web")}
 
     async with aclosing(watch(engine)) as updates:
         await until(updates, lambda seen: bool(seen.containers))
@@ -506,7 +525,7 @@ async def test_updates_forget_the_container_that_left() -> None:
 
 async def test_updates_after_an_outage_resume_and_keep_what_was_inspected() -> None:
     engine = engine_with([network("front", "web")])
-    engine.containers = {"id-web": container("web", "front-web")}
+    engine.inspectable = {"id-web": container("web", "front-web")}
     connected = EngineEvent(
         kind="network", action="connect", id="front", attributes={"type": "pynet"}, time_ns=17
     )
@@ -521,5 +540,5 @@ async def test_updates_after_an_outage_resume_and_keep_what_was_inspected() -> N
         again = await snapshot(updates)
 
     assert engine.resumed_from == [0, 17]
-    assert again.containers == engine.containers
+    assert again.containers == engine.inspectable
     assert engine.inspected == ["id-web"]

@@ -113,7 +113,7 @@ async def test_what_the_engine_tells_becomes_names_with_one_change(
             id=WEB.id, name="front", driver="pynet", endpoints={container.id: listed}
         )
     }
-    world.engine.containers = {
+    world.engine.inspectable = {
         "c" * 64: EngineContainer(
             id="c" * 64,
             name="web-1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from netplug.contract.engine import (
     EngineInfo,
     EngineNetwork,
     EngineSnapshot,
+    ListedContainer,
 )
 from netplug.contract.store import Batch
 from netplug.errors import EngineUnreachable, StoreUnavailable
@@ -117,7 +118,7 @@ class CannedEngine:
     listed: Mapping[NetworkId, EngineNetwork] = field(default_factory=dict)
     others: frozenset[IPNetwork] = frozenset()
     beside_us: frozenset[Reached] = frozenset()
-    containers: dict[str, EngineContainer] = field(default_factory=dict)
+    inspectable: dict[str, EngineContainer] = field(default_factory=dict)
     is_away: bool = False
     asked: int = 0
 
@@ -133,7 +134,7 @@ class CannedEngine:
             listed_at=now,
             closed_subnets=self.others,
             beside_us=self.beside_us,
-            containers=dict(self.containers),
+            containers=dict(self.inspectable),
         )
 
     async def networks(self, driver: str) -> tuple[EngineNetwork, ...]:
@@ -156,8 +157,11 @@ class CannedEngine:
     async def network(self, network_id: str) -> EngineNetwork | None:
         return self.listed.get(NetworkId(network_id))
 
+    async def containers(self, ids: Collection[str] = ()) -> tuple[ListedContainer, ...]:
+        return ()
+
     async def container(self, container_id: str) -> EngineContainer | None:
-        return self.containers.get(container_id)
+        return self.inspectable.get(container_id)
 
     @asynccontextmanager
     async def events(self, since_ns: int = 0) -> AsyncIterator[AsyncIterator[EngineEvent]]:
