@@ -8,11 +8,21 @@ from datetime import datetime
 from ipaddress import IPv4Network
 
 from ipam.allocator import choose
-from ipam.pool import check, hosts, is_automatic, may_overlap, overlaps, pool_id
+from ipam.keeping import Keeping, is_kept
+from ipam.pool import check, hosts, is_automatic, is_sticky, may_overlap, overlaps, pool_id
 from ipam.ranges import next_free
 from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
-from netplug.model import IPNetwork, Lease, LeaseKind, Pool, PoolRange, View
+from netplug.model import (
+    IPAddress,
+    IPNetwork,
+    Lease,
+    LeaseKind,
+    Pool,
+    PoolRange,
+    Stickiness,
+    View,
+)
 
 DEFAULT_RANGES_IPV4 = (PoolRange(IPv4Network("10.208.0.0/12"), 24),)
 """4096 slices, clear of the defaults that it would share a host with.
@@ -73,17 +83,14 @@ class PoolIpam:
         pool = view.pools.get(request.pool_id)
         if pool is None:
             raise NotFound("pool", request.pool_id)
-        address = choose(request, pool, view.leases_of(pool.id))
-        lease = Lease(
-            pool_id=pool.id,
-            address=address,
-            kind=_kind(request),
-            owner=request.owner,
-            created_at=now,
-        )
-        if request.address is None and request.kind is LeaseKind.DYNAMIC:
-            return AddressGrant(lease=lease, pool=replace(pool, cursor=address))
-        return AddressGrant(lease=lease)
+        leases = view.leases_of(pool.id)
+        if not is_kept(request, pool):
+            address = choose(request, pool, leases)
+            return _granted(request, pool, address, Stickiness.NONE, now)
+        kept = Keeping(request, view)
+        address = kept.free(leases) or choose(request, pool, leases)
+        grant = _granted(request, pool, address, kept.outcome(address), now)
+        return replace(grant, kept=kept.change(address, now), lapsed=kept.lapsed(address))
 
     def size(self, pool: Pool) -> int:
         """Return how many addresses of `pool` can be leased."""
@@ -124,6 +131,22 @@ class PoolIpam:
         return fitting
 
 
+def _granted(
+    request: AddressRequest, pool: Pool, address: IPAddress, sticky: Stickiness, now: datetime
+) -> AddressGrant:
+    """Return the lease of an address; one that was chosen in turn moves the cursor."""
+    lease = Lease(
+        pool_id=pool.id,
+        address=address,
+        kind=_kind(request),
+        owner=request.owner,
+        sticky=sticky,
+        created_at=now,
+    )
+    is_in_turn = lease.kind is LeaseKind.DYNAMIC and sticky is not Stickiness.KEPT
+    return AddressGrant(lease=lease, pool=replace(pool, cursor=address) if is_in_turn else None)
+
+
 def _kind(request: AddressRequest) -> LeaseKind:
     is_named = request.address is not None and request.kind is LeaseKind.DYNAMIC
     return LeaseKind.STATIC if is_named else request.kind
@@ -136,6 +159,7 @@ def _pool(request: PoolRequest, network: IPNetwork, now: datetime) -> Pool:
         network=network,
         sub_range=request.sub_range,
         may_overlap=may_overlap(request),
+        is_sticky=is_sticky(request),
         created_at=now,
     )
 

@@ -10,7 +10,9 @@ from netplug.contract.ipam import PoolRequest
 from netplug.errors import InvalidRequest
 from netplug.model import IPNetwork, PoolId
 
-OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"overlap": ("allow", "refuse")})
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"overlap": ("allow", "refuse"), "sticky": ("on", "off")}
+)
 """The --ipam-opt keys that a pool request may carry, with the words that each may have."""
 
 
@@ -95,6 +97,11 @@ def option_problems(
 def may_overlap(request: PoolRequest) -> bool:
     """Return whether the user said that the pool may be in use outside our networks."""
     return ("overlap", "allow") in request.options
+
+
+def is_sticky(request: PoolRequest) -> bool:
+    """Return whether addresses of the pool are kept for whoever had them."""
+    return ("sticky", "off") not in request.options
 
 
 def _network_problems(request: PoolRequest) -> list[str]:

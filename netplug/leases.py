@@ -41,6 +41,19 @@ class LeaseKind(StrEnum):
         return self in (LeaseKind.DYNAMIC, LeaseKind.STATIC)
 
 
+class Stickiness(StrEnum):
+    """Whether whoever leases an address had it before: it was kept, there was none, or another.
+
+    It is another where it could not be told in time who asked. Nothing is said while that is not
+    known, of addresses that were asked for, and of pools that keep none.
+    """
+
+    NONE = ""
+    KEPT = "kept"
+    NEW = "new"
+    AMBIGUOUS = "ambiguous"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """One address of a pool, taken; `created_at` is aware."""
@@ -49,6 +62,7 @@ class Lease:
     address: IPAddress
     kind: LeaseKind = LeaseKind.DYNAMIC
     owner: str = ""
+    sticky: Stickiness = Stickiness.NONE
     created_at: datetime
 
 
@@ -182,7 +196,8 @@ class LeaseBook(Mapping[IPAddress, Lease]):
             address=address,
             kind=_KINDS[stamp & _KIND],
             owner=leaf.owners[leaf.index(place)],
-            created_at=_EPOCH + (stamp >> _KIND_BITS) * _MICROSECOND,
+            sticky=_STICKINESSES[stamp >> _KIND_BITS & _STICKINESS],
+            created_at=_EPOCH + (stamp >> _KIND_BITS + _STICKINESS_BITS) * _MICROSECOND,
         )
 
     def _leaf_of(self, address: IPAddress) -> _Leaf | None:
@@ -222,6 +237,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _KINDS = tuple(LeaseKind)
 _KIND_BITS = 3
 _KIND = (1 << _KIND_BITS) - 1
+_STICKINESSES = tuple(Stickiness)
+_STICKINESS_BITS = 2
+_STICKINESS = (1 << _STICKINESS_BITS) - 1
 _NO_COUNTS = (0,) * len(_KINDS)
 _STAMP = Struct("<q")
 
@@ -237,9 +255,10 @@ def _same_family(address: IPAddress, version: int) -> int:
 
 
 def _stamp(lease: Lease) -> int:
-    """Return kind and time in one number: until the year 9999 it has 61 bits."""
+    """Return kind, stickiness and time in one number: until the year 9999 it has 63 bits."""
     since = (lease.created_at - _EPOCH) // _MICROSECOND
-    return since << _KIND_BITS | _KINDS.index(lease.kind)
+    said = since << _STICKINESS_BITS | _STICKINESSES.index(lease.sticky)
+    return said << _KIND_BITS | _KINDS.index(lease.kind)
 
 
 class _Leaf:

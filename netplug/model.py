@@ -22,6 +22,9 @@ from netplug.leases import Lease as Lease
 from netplug.leases import LeaseBook as LeaseBook
 from netplug.leases import LeaseKind as LeaseKind
 from netplug.leases import PoolId as PoolId
+from netplug.leases import Stickiness as Stickiness
+from netplug.sticky import Sticky as Sticky
+from netplug.sticky import StickyBook as StickyBook
 
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -325,7 +328,8 @@ class Pool:
 
     `sub_range` narrows dynamic choice (Docker's --ip-range). `cursor` is the last address chosen
     dynamically: the next choice starts behind it, so that a released address rests. With
-    `may_overlap` the user knows of what else the network reaches.
+    `may_overlap` the user knows of what else the network reaches. `is_sticky` tells that addresses
+    are kept for whoever had them.
     """
 
     id: PoolId
@@ -334,6 +338,7 @@ class Pool:
     sub_range: IPNetwork | None = None
     is_auto: bool = False
     may_overlap: bool = False
+    is_sticky: bool = True
     cursor: IPAddress | None = None
     created_at: datetime
 
@@ -381,7 +386,7 @@ def _run(first: int, last: int) -> str:
     return f"{first}-{last}" if last > first else str(first)
 
 
-Record = Network | Endpoint | Pool | Lease | NameRecord | HostState
+Record = Network | Endpoint | Pool | Lease | Sticky | NameRecord | HostState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,6 +459,9 @@ class HostFacts:
     ephemeral_ports: tuple[int, int] = (32768, 60999)
 
 
+_NOTHING_KEPT = StickyBook()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """Everything known at one moment. Never changed: `with_records` and `without` make a new one.
@@ -476,6 +484,7 @@ class View:
     )
     pools: Mapping[PoolId, Pool] = field(default_factory=lambda: MappingProxyType({}))
     leases: Mapping[PoolId, LeaseBook] = field(default_factory=lambda: MappingProxyType({}))
+    sticky: Mapping[PoolId, StickyBook] = field(default_factory=lambda: MappingProxyType({}))
     records: Mapping[NameKey, NameRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_records(self, records: Iterable[Record]) -> View:
@@ -535,6 +544,10 @@ class View:
         book = self.leases.get(pool_id)
         return LeaseBook(pool_id) if book is None else book
 
+    def sticky_of(self, pool_id: PoolId) -> StickyBook:
+        """Return who keeps which address of a pool; such addresses are withheld."""
+        return self.sticky.get(pool_id, _NOTHING_KEPT)
+
     def endpoints_of(self, network_id: NetworkId) -> tuple[Endpoint, ...]:
         """Return the endpoints on a network."""
         return tuple(e for e in self.endpoints.values() if e.network_id == network_id)
@@ -563,6 +576,7 @@ class _Draft:
         self._books: dict[PoolId, LeaseBook] = {}
         self._leases: dict[PoolId, list[tuple[IPAddress, Lease | None]]] = {}
         self._withheld: dict[PoolId, list[IPAddress]] = {}
+        self._sticky: dict[PoolId, dict[IPAddress, Sticky | None]] = {}
 
     def put(self, record: Record) -> None:
         """Put `record` in the place of its namesake."""
@@ -576,13 +590,17 @@ class _Draft:
                 self._table("pools")[record.id] = record
             case Lease():
                 self._leases.setdefault(record.pool_id, []).append((record.address, record))
+            case Sticky():
+                self._sticky.setdefault(record.pool_id, {})[record.address] = record
+                self._leases.setdefault(record.pool_id, [])
+                self._withheld.setdefault(record.pool_id, []).append(record.address)
             case NameRecord():
                 self._table("records")[record.key] = record
             case HostState():
                 self._host = record
 
     def drop(self, record: Record) -> None:
-        """Leave `record` out; a pool's leases go with it."""
+        """Leave `record` out; a pool's leases and what is kept of it go with it."""
         match record:
             case Network():
                 self._table("networks").pop(record.id, None)
@@ -593,8 +611,13 @@ class _Draft:
                 self._table("pools").pop(record.id, None)
                 self._books[record.id] = LeaseBook(record.id)
                 self._leases.pop(record.id, None)
+                self._table("sticky").pop(record.id, None)
+                self._sticky.pop(record.id, None)
+                self._withheld.pop(record.id, None)
             case Lease():
                 self._leases.setdefault(record.pool_id, []).append((record.address, None))
+            case Sticky():
+                self._sticky.setdefault(record.pool_id, {})[record.address] = None
             case NameRecord():
                 self._table("records").pop(record.key, None)
             case HostState():
@@ -607,7 +630,9 @@ class _Draft:
             self._withheld.setdefault(pool_id, []).append(address)
 
     def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
-        """Withhold addresses of a pool no more."""
+        """Withhold addresses of a pool no more, but those that are kept."""
+        if kept := self._view.sticky_of(pool_id):
+            addresses = [address for address in addresses if address not in kept]
         self._books[pool_id] = self._book(pool_id).release_withheld(addresses)
 
     def view(self) -> View:
@@ -615,6 +640,8 @@ class _Draft:
         for pool_id, changes in self._leases.items():
             withheld = self._withheld.get(pool_id, ())
             self._books[pool_id] = self._book(pool_id).changed(changes, withheld)
+        for pool_id, kept in self._sticky.items():
+            self._keep(pool_id, kept)
         for pool_id, book in self._books.items():
             if book.is_blank:
                 self._table("leases").pop(pool_id, None)
@@ -625,6 +652,15 @@ class _Draft:
         for name, table in self._tables.items():
             values[name] = MappingProxyType(table)
         return View(**values)  # half the cost of replace()
+
+    def _keep(self, pool_id: PoolId, changes: Mapping[IPAddress, Sticky | None]) -> None:
+        """Change what is kept of a pool; what is not kept any more is not withheld for it."""
+        if gone := [address for address, sticky in changes.items() if sticky is None]:
+            self._books[pool_id] = self._book(pool_id).release_withheld(gone)
+        if kept := self._view.sticky_of(pool_id).changed(changes):
+            self._table("sticky")[pool_id] = kept
+        else:
+            self._table("sticky").pop(pool_id, None)
 
     def _move(self, endpoint_id: EndpointId, sandbox: str) -> None:
         """Note in which sandbox an endpoint is from now on, if in any."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from netplug.leases import IPAddress, Lease, LeaseBook, LeaseKind, PoolId
+from netplug.leases import IPAddress, Lease, LeaseBook, LeaseKind, PoolId, Stickiness
 
 POOL = PoolId("local/pool")
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -45,6 +46,19 @@ def lease_of(
         owner=owner,
         created_at=created_at,
     )
+
+
+def test_a_lease_comes_back_as_it_was_until_the_end_of_time() -> None:
+    latest = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    earliest = datetime(1, 1, 1, tzinfo=UTC)
+    leases = [
+        replace(lease_of(f"10.0.0.{number}", kind, "a", when), sticky=sticky)
+        for number, (kind, sticky, when) in enumerate(
+            product(LeaseKind, Stickiness, (earliest, latest))
+        )
+    ]
+
+    assert list(book_of(leases).values()) == leases
 
 
 def book_of(leases: Iterable[Lease]) -> LeaseBook:

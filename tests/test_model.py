@@ -20,6 +20,7 @@ from netplug.model import (
     Pool,
     PoolId,
     Record,
+    Sticky,
     View,
 )
 from tests.service.world import NOON
@@ -39,7 +40,11 @@ LEASES = [
     Lease(pool_id=pool.id, address=ip_address(address), created_at=NOON)
     for pool, address in zip(POOLS, ("10.9.0.2", "10.10.0.2"), strict=True)
 ]
-RECORDS: list[Record] = [*NETWORKS, *ENDPOINTS, *POOLS, *LEASES]
+STICKIES = [
+    Sticky(pool_id=lease.pool_id, name=name, address=lease.address + number, held_at=NOON)
+    for number, (lease, name) in enumerate(zip(LEASES, ("web", "db"), strict=True))
+]
+RECORDS: list[Record] = [*NETWORKS, *ENDPOINTS, *POOLS, *LEASES, *STICKIES]
 
 some_records = st.lists(st.sampled_from(RECORDS), max_size=8)
 
@@ -51,6 +56,7 @@ def content(view: View) -> set[Record]:
         *view.endpoints.values(),
         *view.pools.values(),
         *leases,
+        *(sticky for book in view.sticky.values() for sticky in book),
     }
 
 
@@ -61,8 +67,8 @@ def test_with_records_holds_each_once(records: list[Record]) -> None:
 
 @given(some_records)
 def test_without_takes_back_what_with_records_put(records: list[Record]) -> None:
-    leases = [record for record in records if isinstance(record, Lease)]
-    others = [record for record in records if not isinstance(record, Lease)]
+    leases = [record for record in records if isinstance(record, Lease | Sticky)]
+    others = [record for record in records if not isinstance(record, Lease | Sticky)]
 
     assert EMPTY.with_records(records).without([*leases, *others]) == EMPTY
 
@@ -103,6 +109,25 @@ def test_without_a_pool_drops_its_leases_and_no_other() -> None:
 
     assert view.leases_of(POOLS[0].id) == {}
     assert set(view.leases) == {POOLS[1].id}
+    assert set(view.sticky) == {POOLS[1].id}
+
+
+def test_what_is_kept_is_withheld_for_exactly_as_long() -> None:
+    address = STICKIES[1].address
+    book = EMPTY.with_records([POOLS[1], STICKIES[1]])
+
+    rested = book.with_withheld(POOLS[1].id, fewer=[address])
+    after = rested.without([STICKIES[1]])
+
+    def next_free(view: View) -> int | None:
+        leases = view.leases_of(POOLS[1].id)
+        return leases.next_free(int(address), int(address) + 1, spares_withheld=True)
+
+    assert [next_free(view) for view in (book, rested, after)] == [
+        int(address) + 1,
+        int(address) + 1,
+        int(address),
+    ]
 
 
 def test_endpoints_of_a_network_are_its_own() -> None:

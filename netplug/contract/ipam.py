@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from netplug.model import HostState, IPAddress, IPNetwork, Lease, LeaseKind, Pool, PoolId, View
+from netplug.model import (
+    HostState,
+    IPAddress,
+    IPNetwork,
+    Lease,
+    LeaseKind,
+    Pool,
+    PoolId,
+    Record,
+    Sticky,
+    View,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +57,22 @@ class AddressRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressGrant:
-    """A new lease, and the pool with its cursor moved, if it has."""
+    """A new lease, and the pool with its cursor moved, if it has.
+
+    `kept` is for whom the address is kept from now on, if that has changed, and `lapsed` what was
+    kept for the same until now.
+    """
 
     lease: Lease
     pool: Pool | None = None
+    kept: Sticky | None = None
+    lapsed: tuple[Sticky, ...] = ()
+
+    @property
+    def puts(self) -> tuple[Record, ...]:
+        """Return the records to put."""
+        changed = (self.lease, self.pool, self.kept)
+        return tuple(record for record in changed if record is not None)
 
 
 class Ipam(Protocol):
@@ -75,6 +98,8 @@ class Ipam(Protocol):
 
         A given address may lie anywhere in the pool; a chosen one lies in the sub-range, is never
         the network, broadcast or subnet-router anycast address, and follows the pool's cursor.
+        What is kept for whoever asks is theirs if it is free, and a sticky pool keeps what they
+        get, in the place of what it kept for them before.
         One that is withheld is chosen when no other is left. A lease of a given address is static
         where it would be dynamic.
         A gateway that is not given is the first free address of the pool.

@@ -39,6 +39,7 @@ from netplug.model import (
     PortMapping,
     PortRequest,
     Record,
+    Sticky,
     Subnet,
 )
 
@@ -65,6 +66,8 @@ def key_of(record: Record) -> Key:
             return ("pool", record.id)
         case Lease():
             return ("lease", f"{record.pool_id}/{record.address}")
+        case Sticky():
+            return ("sticky", f"{record.pool_id}/{record.address}")
         case NameRecord():
             return ("name", f"{record.network_id}/{record.kind}/{record.name}")
         case HostState():
@@ -162,6 +165,7 @@ _KINDS: Mapping[str, type[Record]] = MappingProxyType(
         "endpoint": Endpoint,
         "pool": Pool,
         "lease": Lease,
+        "sticky": Sticky,
         "name": NameRecord,
         "host": HostState,
     }

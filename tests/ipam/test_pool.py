@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipam.pool import check, hosts, is_automatic, option_problems, overlaps, pool_id
+from ipam.pool import check, hosts, is_automatic, is_sticky, option_problems, overlaps, pool_id
 from netplug.errors import InvalidRequest
 from netplug.model import IPNetwork
 from tests.ipam.worlds import pool_request
@@ -164,3 +164,13 @@ def test_option_problems_misspelt_key_names_the_nearest() -> None:
         "unknown IPAM option 'zzz'",
         "IPAM option overlap='yes': allow or refuse is wanted",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [((), True), ((("sticky", "on"),), True), ((("sticky", "off"),), False)],
+)
+def test_is_sticky_unless_it_is_switched_off(
+    options: tuple[tuple[str, str], ...], expected: bool
+) -> None:
+    assert is_sticky(pool_request("10.9.0.0/24", options=options)) is expected

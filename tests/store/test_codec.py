@@ -22,11 +22,12 @@ from netplug.model import (
     PoolId,
     Record,
     RecordKind,
+    Sticky,
     Subnet,
 )
 from netplug.store.codec import Entry, decode, encode, key_of
 
-RECORD_TYPES = (Network, Endpoint, Pool, Lease, NameRecord, HostState)
+RECORD_TYPES = (Network, Endpoint, Pool, Lease, Sticky, NameRecord, HostState)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LEASE = Lease(pool_id=PoolId("p"), address=ip_address("fe80::1%eth0"), created_at=NOON)
 NETWORK = Network(
@@ -85,6 +86,7 @@ def test_decode_of_missing_fields_takes_their_defaults(model: type[Record]) -> N
         "address": ip_address("10.9.0.2"),
         "ula": IPv6Network("fd00::/48"),
         "created_at": NOON,
+        "held_at": NOON,
         "name": "x",
         "kind": RecordKind.A,
         "values": ("10.9.0.2",),
