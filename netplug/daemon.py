@@ -197,6 +197,7 @@ async def _sweep_for_ever(wiring: Wiring, grace_s: float) -> None:
         await asyncio.sleep(min(_SWEEP_S, grace_s))
         try:
             await wiring.services.auditor.sweep()
+            await wiring.services.standalone.addresses.refresh_kept()
         except EngineUnreachable:
             continue  # the watcher tells
         except PynetError as error:

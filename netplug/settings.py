@@ -34,6 +34,8 @@ _SMALLEST_SIZES = {4: 31, 6: 127}
 # dockerd gives a plugin call up after 30 s (moby: pkg/plugins/client.go).
 _LONGEST_DEADLINE_S = 29.0
 _LONGEST_INTERVAL_S = 86_400.0
+# Leases are looked through several times in the time that an address is kept.
+_SHORTEST_KEEP_S, _LONGEST_KEEP_S = 60.0, 366 * 86_400.0
 # A name of the longest network still fits before it (RFC 1035 section 2.3.4).
 _LONGEST_DOMAIN = 100
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -47,6 +49,7 @@ class Settings:
     `ipam_ranges_ipv6` empty is the host's own random /48, in /64.
     `docker_host` "" finds the engine like the docker CLI does, "none" works without one.
     For `ipam_cooldown_s` after its release an address is given out only if no other is left.
+    For `ipam_sticky_s` it is kept for the container's name, so that others get it last.
     What is younger than `audit_grace_s` counts as on its way, though the engine does not know it.
     `publish_addresses` are those of the host on which ports are published that name none; if it is
     empty, that is on every address. `dns_address` is where the host itself asks for names, or None;
@@ -64,6 +67,7 @@ class Settings:
     ipam_ranges_ipv4: tuple[PoolRange, ...] = (PoolRange(IPv4Network("10.208.0.0/12"), 24),)
     ipam_ranges_ipv6: tuple[PoolRange, ...] = ()
     ipam_cooldown_s: float = 60.0
+    ipam_sticky_s: float = 604_800.0
     publish_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
     dns_domain: str = "pynet"
     dns_address: IPv4Address | IPv6Address | None = HOST_RESOLVER
@@ -239,7 +243,7 @@ def _seconds(most: float, least: float = 1) -> Callable[[object], float]:
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise ValueError(f"must be a number of seconds, not {value!r}")
         if not least <= value <= most:
-            raise ValueError(f"must be from {least:g} to {most:g} seconds, not {value:g}")
+            raise ValueError(f"must be from {least:g} to {most:.10g} seconds, not {value:g}")
         return float(value)
 
     return parse
@@ -355,6 +359,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "ipam_ranges_ipv4": _ranges(4),
     "ipam_ranges_ipv6": _ranges(6),
     "ipam_cooldown_s": _seconds(least=0, most=_LONGEST_INTERVAL_S),
+    "ipam_sticky_s": _seconds(least=_SHORTEST_KEEP_S, most=_LONGEST_KEEP_S),
     "publish_addresses": _addresses,
     "dns_domain": _domain,
     "dns_address": _dns_address,

@@ -24,6 +24,7 @@ from netplug.kernel.resolver import Resolver
 from netplug.plan.resolverlink import plan_resolver_link
 from netplug.service.addresses import Addresses
 from netplug.service.auditor import Auditor
+from netplug.service.candidates import Candidates
 from netplug.service.collision_watch import CollisionWatch
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints
@@ -92,6 +93,7 @@ async def wire(settings: Settings, store: SqliteStore) -> Wiring:
     services = _services(
         settings, state, kernel, names, clock, engine, address.url if address else ""
     )
+    candidates = services.standalone.addresses.candidates
     network_driver = NetworkDriverApi(
         networks=services.networks,
         endpoints=services.endpoints,
@@ -109,7 +111,7 @@ async def wire(settings: Settings, store: SqliteStore) -> Wiring:
         names=names,
         store=store,
         engine=engine,
-        watcher=Watcher(engine, DRIVER, clock) if engine else None,
+        watcher=Watcher(engine, DRIVER, clock, follower=candidates) if engine else None,
     )
 
 
@@ -143,6 +145,8 @@ def _services(
         clock=clock,
         locks=locks,
         cooldown=Cooldown(settings.ipam_cooldown_s),
+        candidates=Candidates(clock, has_engine=engine is not None),
+        keep=timedelta(seconds=settings.ipam_sticky_s),
     )
     identities = Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine)
     return Services(

@@ -63,6 +63,7 @@ def test_every_field_of_a_file_is_read() -> None:
         ipam_ranges_ipv4 = ["10.64.0.0/12", "172.20.0.0/16 size 28"]
         ipam_ranges_ipv6 = ["fd77::/48", "fd78::/60 size 64"]
         ipam_cooldown_s = 0
+        ipam_sticky_s = 3600
         publish_addresses = ["192.0.2.1", "::"]
         dns_domain = "Lab.Example."
         dns_address = "169.254.1.1"
@@ -88,6 +89,7 @@ def test_every_field_of_a_file_is_read() -> None:
             PoolRange(IPv6Network("fd78::/60"), 64),
         ),
         ipam_cooldown_s=0.0,
+        ipam_sticky_s=3600.0,
         publish_addresses=(IPv4Address("192.0.2.1"), IPv6Address("::")),
         dns_domain="lab.example",
         dns_address=IPv4Address("169.254.1.1"),
@@ -229,6 +231,7 @@ def test_all_problems_of_all_sources_are_listed_at_once() -> None:
         ("reconcile_interval_s", "true", "must be a number of seconds, not True"),
         ("reconcile_interval_s", "nan", "must be a number of seconds, not nan"),
         ("ipam_cooldown_s", "-1", "must be from 0 to 86400 seconds, not -1"),
+        ("ipam_sticky_s", "59", "must be from 60 to 31622400 seconds, not 59"),
         ("reconcile_interval_s", "0", "must be from 1 to 86400 seconds, not 0"),
         ("ipam_ranges_ipv4", '"10.0.0.0/8"', "must be a list of at least one network, not '10.0"),
         ("ipam_ranges_ipv4", "[]", "must be a list of at least one network, not []"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,10 +11,11 @@ from integration.conformance.dockerd import Dockerd
 from integration.conformance.kernel import bridge_of, host_link_of, look, wait_until_like
 from integration.conformance.plugin import Plugin
 from integration.conformance.records import Container, Network
-from integration.conformance.specs import BLUE, EndpointSpec, NetworkSpec
+from integration.conformance.specs import BLUE, BLUE6, EndpointSpec, NetworkSpec
 
 CALLERS = 32
 NETWORKS = 8
+NAMES = 20
 ROUNDS = 3
 
 
@@ -63,6 +64,35 @@ def test_callers_that_come_and_go_leave_nothing(
 
     wait_until_like(plugin.host, empty)
     assert plugin.counts() == {"networks": 1, "endpoints": 0, "pools": 1, "leases": 1}
+
+
+def test_names_recreated_at_once_have_their_addresses_again(
+    plugin: Plugin, newest: Dockerd, callers: ThreadPoolExecutor
+) -> None:
+    blue = newest.create(NetworkSpec(name="blue", v4=(BLUE,), v6=(BLUE6,)))
+    names = [f"web-{number}" for number in range(NAMES)]
+
+    def attach(name: str) -> Container:
+        container = newest.prepare(name)
+        newest.connect(container, EndpointSpec(network=blue))
+        return container
+
+    def recreate(container: Container) -> Container:
+        newest.stop(container)
+        return attach(container.name)
+
+    def places(containers: Iterable[Container]) -> dict[str, tuple[str, str, str]]:
+        on = {container.name: container.on(blue) for container in containers}
+        return {name: (e.ip(), e.ip(6), e.mac) for name, e in on.items()}
+
+    containers = list(callers.map(attach, names))
+    before = places(containers)
+    plugin.pynet.kill()
+    plugin.start()
+    newcomer = callers.submit(attach, "newcomer")
+
+    assert places(callers.map(recreate, containers)) == before
+    assert newcomer.result().on(blue).ip() not in {place[0] for place in before.values()}
 
 
 def test_networks_made_at_once_do_not_overlap(

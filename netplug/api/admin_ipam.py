@@ -150,6 +150,7 @@ def _pool_json(pool: Pool, services: Services) -> dict[str, object]:
         "network": str(pool.network),
         "range": str(pool.sub_range) if pool.sub_range else None,
         "auto": pool.is_auto,
+        "sticky": pool.is_sticky,
         "size": services.standalone.addresses.ipam.size(pool),
         "leased": len(services.networks.state.view.leases_of(pool.id)),
         "created_at": time_json(pool.created_at),
@@ -180,6 +181,7 @@ def _lease_json(lease: Lease, holder: str = "") -> dict[str, object]:
         "address": str(lease.address),
         "kind": lease.kind,
         "owner": lease.owner or holder,
+        "sticky": lease.sticky,
         "created_at": time_json(lease.created_at),
     }
 

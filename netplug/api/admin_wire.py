@@ -57,6 +57,7 @@ class NetworkCreateBody(msgspec.Struct, forbid_unknown_fields=True):
     ipv6: bool = False
     internal: bool = False
     options: dict[str, str] = {}
+    ipam_options: dict[str, str] = {}
     dry_run: bool = False
 
 
@@ -130,6 +131,7 @@ def network_wish(body: NetworkCreateBody) -> NetworkWish:
         has_ipv6=body.ipv6 or any(s.is_ipv6 for s in subnets),
         is_internal=body.internal,
         options=tuple(sorted(body.options.items())),
+        ipam_options=tuple(sorted(body.ipam_options.items())),
     )
 
 

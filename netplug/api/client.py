@@ -224,7 +224,8 @@ class Query(TypedDict):
 class Pool(TypedDict):
     """A range that addresses are leased from; `size` is how many it has to give.
 
-    `collisions` are sentences about what else is where its network is.
+    `collisions` are sentences about what else is where its network is; `sticky` tells that
+    addresses are kept for whoever had them.
     """
 
     id: str
@@ -232,6 +233,7 @@ class Pool(TypedDict):
     network: str
     range: str | None
     auto: bool
+    sticky: bool
     size: int
     leased: int
     networks: Sequence[str]
@@ -240,12 +242,13 @@ class Pool(TypedDict):
 
 
 class Lease(TypedDict):
-    """One address, taken."""
+    """One address, taken; `sticky` is "kept", "new" or "ambiguous", or empty."""
 
     pool: str
     address: str
     kind: str
     owner: str
+    sticky: str
     created_at: str
 
 
@@ -377,6 +380,7 @@ class NetworkCreate(TypedDict):
     ipv6: bool
     internal: bool
     options: Mapping[str, str]
+    ipam_options: Mapping[str, str]
 
 
 class Attach(TypedDict, total=False):

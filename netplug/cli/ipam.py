@@ -196,6 +196,7 @@ def _print_pool(pool: PoolDetail) -> None:
         ("network", pool["network"]),
         ("range", pool["range"] or ""),
         ("chosen by", "pynet" if pool["auto"] else "user"),
+        ("addresses are", "kept by name" if pool["sticky"] else "given in turn"),
         ("leased", f"{pool['leased']} of {_size(pool['size'])}"),
         ("networks", ", ".join(pool["networks"])),
         ("created", pool["created_at"]),
@@ -208,12 +209,13 @@ def _print_pool(pool: PoolDetail) -> None:
 
 def _print_leases(leases: Sequence[Lease], *, with_pools: bool) -> None:
     show.table(
-        ("ADDRESS", "KIND", "OWNER", "SINCE", *(["POOL"] if with_pools else [])),
+        ("ADDRESS", "KIND", "OWNER", "STICKY", "SINCE", *(["POOL"] if with_pools else [])),
         (
             (
                 lease["address"],
                 lease["kind"],
                 lease["owner"],
+                lease["sticky"],
                 lease["created_at"],
                 *([lease["pool"]] if with_pools else []),
             )

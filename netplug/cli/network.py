@@ -80,6 +80,13 @@ def network() -> None:
 @click.option(
     "-o", "--opt", "opts", multiple=True, metavar="KEY=VALUE", help="Option of the driver."
 )
+@click.option(
+    "--ipam-opt",
+    "ipam_opts",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the pools: sticky=off gives addresses in turn, whoever had them.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @talks_to_daemon
 def create(
@@ -94,6 +101,7 @@ def create(
     ipv6: bool,
     internal: bool,
     opts: tuple[str, ...],
+    ipam_opts: tuple[str, ...],
     dry_run: bool,
 ) -> None:
     """Create the network NAME without Docker, and print its name.
@@ -108,6 +116,7 @@ def create(
         "ipv6": ipv6 or any(pool.version == 6 for pool in pools),
         "internal": internal,
         "options": dict(_option(opt) for opt in opts),
+        "ipam_options": dict(_option(opt) for opt in ipam_opts),
     }
     if dry_run:
         with session.daemon(f"planning network {name}") as daemon:

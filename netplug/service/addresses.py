@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
 from netplug.model import HostState, IPAddress, IPNetwork, Lease, Pool, PoolId
+from netplug.service.askers import settle, tell
+from netplug.service.candidates import Candidates
 from netplug.service.cooldown import Cooldown
 from netplug.service.grants import Grants
 from netplug.service.held import is_same_lease
+from netplug.service.kept import refreshed
 from netplug.service.locks import POOLS, Locks
 from netplug.service.state import State
 
@@ -26,6 +30,8 @@ class Addresses:
     clock: Clock
     locks: Locks
     cooldown: Cooldown
+    candidates: Candidates
+    keep: timedelta = timedelta(days=7)
     grants: Grants = field(default_factory=Grants)
 
     async def request_pool(self, request: PoolRequest) -> Pool:
@@ -51,8 +57,9 @@ class Addresses:
         async with self.locks.hold(POOLS), self.locks.hold(f"pool {pool_id}"):
             await self.grants.settled(pool_id)
             if pool := self.state.view.pools.get(pool_id):
-                leases = tuple(self.state.view.leases_of(pool_id).values())
-                await self.state.commit(drops=(*leases, pool))
+                view = self.state.view
+                gone = (*view.leases_of(pool_id).values(), *view.sticky_of(pool_id))
+                await self.state.commit(drops=(*gone, pool))
 
     async def request_address(self, request: AddressRequest) -> tuple[Lease, Pool]:
         """Grant an address, durably; return the lease and its pool.
@@ -62,19 +69,34 @@ class Addresses:
         Raises:
             NotFound, InvalidRequest, Conflict, PoolExhausted: see `contract.ipam`.
         """
+        is_followed = await settle(request, self.state.view, self.candidates)
         async with self.locks.hold(f"pool {request.pool_id}"):  # it is not being released
             self._end_rests()
             view, now = self.state.view, self.clock.now()
+            asker = tell(
+                request,
+                view,
+                self.candidates,
+                is_followed=is_followed,
+                under_way=self.grants.addresses(request.pool_id),
+            )
             grant = self.grants.chosen(
-                request.pool_id, view, lambda view: self.ipam.request_address(request, view, now)
+                request.pool_id,
+                view,
+                lambda view: self.ipam.request_address(asker.request, view, now),
             )
             self.grants.begin(grant)
+            lease = grant.lease
+            if asker.guess is not None:
+                self.candidates.granted(asker.guess, lease.pool_id, lease.address)
         try:
-            moved = () if grant.pool is None else (grant.pool,)
-            await self.state.commit(puts=(grant.lease, *moved), is_durable=True)
+            await self.state.commit(puts=grant.puts, drops=grant.lapsed, is_durable=True)
+        except BaseException:
+            self.candidates.released(lease.pool_id, lease.address)
+            raise
         finally:
             self.grants.end(grant)
-        return grant.lease, view.pools[request.pool_id]
+        return lease, view.pools[request.pool_id]
 
     async def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Forget a lease."""
@@ -82,6 +104,7 @@ class Addresses:
         if lease := self.state.view.leases_of(pool_id).get(address):
             withheld = (lease,) if self.cooldown.duration_s else ()
             await self.state.commit(drops=(lease,), withheld=withheld)
+            self.candidates.released(pool_id, address)
             self._begin_rests(withheld)
 
     async def forget(self, lease: Lease) -> bool:
@@ -115,6 +138,12 @@ class Addresses:
     def _end_rests(self) -> None:
         for pool_id, addresses in self.cooldown.over(self.clock.monotonic_s()).items():
             self.state.release_withheld(pool_id, addresses)
+
+    async def refresh_kept(self) -> None:
+        """Forget for whom addresses were kept who did not come back in time."""
+        change = refreshed(self.state.view, self.keep, self.clock.now())
+        if change.is_any:
+            await self.state.commit(puts=change.puts, drops=change.drops)
 
     async def remember_engine(self, engine_id: str) -> None:
         """Note which Docker Engine this state serves."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from netplug.contract.ipam import AddressGrant
@@ -32,8 +32,14 @@ class Grants:
             view = view.with_records((moved,))
         grant = choose(view)
         if grant.lease.address in under_way:
-            grant = choose(view.with_records(grant.lease for grant in grants))
+            lapsed = [record for grant in grants for record in grant.lapsed]
+            puts = [record for grant in grants for record in grant.puts]
+            grant = choose(view.without(lapsed).with_records(puts))
         return grant
+
+    def addresses(self, pool_id: PoolId) -> Collection[IPAddress]:
+        """Return the addresses of a pool that are under way."""
+        return self._under_way.get(pool_id, {}).keys()
 
     def begin(self, grant: AddressGrant) -> None:
         """Hold the address of a grant until `end`."""

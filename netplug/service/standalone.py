@@ -57,6 +57,7 @@ class NetworkWish:
     has_ipv6: bool = False
     is_internal: bool = False
     options: tuple[tuple[str, str], ...] = ()
+    ipam_options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,9 @@ class Standalone:
         skip = driver.skip_gateways(dict(wish.options), is_internal=wish.is_internal)
         granted: list[Pool] = []
         try:
-            subnets = [await self._subnet(w, skip, granted) for w in _all_subnets(wish)]
+            subnets = [
+                await self._subnet(w, wish.ipam_options, skip, granted) for w in _all_subnets(wish)
+            ]
             network = self._network(wish, subnets, granted)
             if not is_dry:
                 return await self.networks.create(network)
@@ -195,10 +198,20 @@ class Standalone:
             raise
         return self.networks.state.view.endpoints[endpoint.id]
 
-    async def _subnet(self, wish: SubnetWish, skip: GatewaySkip, granted: list[Pool]) -> Subnet:
+    async def _subnet(
+        self,
+        wish: SubnetWish,
+        options: tuple[tuple[str, str], ...],
+        skip: GatewaySkip,
+        granted: list[Pool],
+    ) -> Subnet:
         pool = await self.addresses.request_pool(
             PoolRequest(
-                space=SPACE, network=wish.pool, sub_range=wish.sub_range, is_ipv6=wish.is_ipv6
+                space=SPACE,
+                network=wish.pool,
+                sub_range=wish.sub_range,
+                is_ipv6=wish.is_ipv6,
+                options=options,
             )
         )
         granted.append(pool)
@@ -239,7 +252,7 @@ class Standalone:
             if pool.network.version in found:
                 continue
             lease, pool = await self.addresses.request_address(
-                AddressRequest(pool_id=pool.id, address=choice, owner=wish.name)
+                AddressRequest(pool_id=pool.id, address=choice, owner=wish.name, name=wish.name)
             )
             leased.append((pool.id, lease.address))
             found[pool.network.version] = _in_pool(lease.address, pool)

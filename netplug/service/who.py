@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from netplug import labels
@@ -34,17 +34,41 @@ def identity_of(container: EngineContainer, endpoint_id: EndpointId) -> Identity
     aliases = container.aliases.get(endpoint_id)
     if aliases is None:
         return None
-    of_compose = container.labels
-    is_replica = of_compose.get(labels.COMPOSE_ONE_OFF, "False").lower() != "true"
+    project, service, number = _of_compose(container.labels)
     return Identity(
         aliases=aliases,
         hostname=container.hostname,
         short_id=container.id[:_SHORT_ID_LENGTH],
-        project=of_compose.get(labels.COMPOSE_PROJECT, ""),
-        service=of_compose.get(labels.COMPOSE_SERVICE, "") if is_replica else "",
-        number=of_compose.get(labels.COMPOSE_NUMBER, ""),
+        project=project,
+        service=service,
+        number=number,
         ports=container.ports,
         links=container.links.get(endpoint_id, ()),
+    )
+
+
+def replica_of(endpoint: Endpoint) -> str:
+    """Return which replica of a Compose service is there, as "PROJECT/SERVICE/NUMBER", or ""."""
+    identity = endpoint.identity or Identity()
+    return _replica(identity.project, identity.service, identity.number)
+
+
+def replica_labelled(container_labels: Mapping[str, str]) -> str:
+    """Return which replica of a Compose service a container is, as `replica_of` does."""
+    return _replica(*_of_compose(container_labels))
+
+
+def _replica(project: str, service: str, number: str) -> str:
+    return f"{project}/{service}/{number}" if service else ""
+
+
+def _of_compose(said: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return project, service and number; a one-off container has no service."""
+    is_replica = said.get(labels.COMPOSE_ONE_OFF, "False").lower() != "true"
+    return (
+        said.get(labels.COMPOSE_PROJECT, ""),
+        said.get(labels.COMPOSE_SERVICE, "") if is_replica else "",
+        said.get(labels.COMPOSE_NUMBER, ""),
     )
 
 

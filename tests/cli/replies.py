@@ -106,6 +106,7 @@ POOL = {
     "network": "10.9.0.0/24",
     "range": "10.9.0.128/25",
     "auto": False,
+    "sticky": True,
     "size": 254,
     "leased": 2,
     "networks": ["web"],
@@ -126,12 +127,13 @@ LEASES = [
         "address": address,
         "kind": kind,
         "owner": owner,
+        "sticky": sticky,
         "created_at": AT,
     }
-    for address, kind, owner in (
-        ("10.9.0.1", "gateway", "web"),
-        ("10.9.0.2", "dynamic", "a"),
-        ("10.9.0.5", "reserved", "printer"),
+    for address, kind, owner, sticky in (
+        ("10.9.0.1", "gateway", "web", ""),
+        ("10.9.0.2", "dynamic", "a", "kept"),
+        ("10.9.0.5", "reserved", "printer", ""),
     )
 ]
 POOL_DETAIL = {**POOL, "leases": LEASES}

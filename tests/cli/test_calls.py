@@ -17,6 +17,7 @@ _NETWORK_REQUEST = {
     "ipv6": False,
     "internal": False,
     "options": {},
+    "ipam_options": {},
     "dry_run": False,
 }
 

@@ -129,24 +129,25 @@ _POOLS = """\
     pynet-local/fd12:3456:789a:bcde::/64                   2        about 2^64   web
 """
 _POOL = """\
-    id          pynet-local/10.9.0.0/24
-    network     10.9.0.0/24
-    range       10.9.0.128/25
-    chosen by   user
-    leased      2 of 254
-    networks    web
-    created     2026-01-31T12:00:00Z
+    id              pynet-local/10.9.0.0/24
+    network         10.9.0.0/24
+    range           10.9.0.128/25
+    chosen by       user
+    addresses are   kept by name
+    leased          2 of 254
+    networks        web
+    created         2026-01-31T12:00:00Z
 
-    ADDRESS    KIND       OWNER     SINCE
-    10.9.0.1   gateway    web       2026-01-31T12:00:00Z
-    10.9.0.2   dynamic    a         2026-01-31T12:00:00Z
-    10.9.0.5   reserved   printer   2026-01-31T12:00:00Z
+    ADDRESS    KIND       OWNER     STICKY   SINCE
+    10.9.0.1   gateway    web                2026-01-31T12:00:00Z
+    10.9.0.2   dynamic    a         kept     2026-01-31T12:00:00Z
+    10.9.0.5   reserved   printer            2026-01-31T12:00:00Z
 """
 _LEASES = """\
-    ADDRESS    KIND       OWNER     SINCE                  POOL
-    10.9.0.1   gateway    web       2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
-    10.9.0.2   dynamic    a         2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
-    10.9.0.5   reserved   printer   2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+    ADDRESS    KIND       OWNER     STICKY   SINCE                  POOL
+    10.9.0.1   gateway    web                2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+    10.9.0.2   dynamic    a         kept     2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
+    10.9.0.5   reserved   printer            2026-01-31T12:00:00Z   pynet-local/10.9.0.0/24
 """
 _AUDIT = """\
     FAULT       WHAT                                               NETWORK   REMEDY   EVIDENCE

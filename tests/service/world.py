@@ -38,6 +38,7 @@ from netplug.model import (
 from netplug.plan.objects import Firewall, KernelObject, Sysctl
 from netplug.service.addresses import Addresses
 from netplug.service.auditor import Auditor
+from netplug.service.candidates import Candidates
 from netplug.service.collision_watch import CollisionWatch
 from netplug.service.cooldown import Cooldown
 from netplug.service.endpoints import Endpoints, mac_for
@@ -247,6 +248,7 @@ async def start(
         clock=clock,
         locks=locks,
         cooldown=Cooldown(COOLDOWN_S),
+        candidates=Candidates(clock),
     )
     identities = Identities(endpoints=endpoints, addresses=addresses, clock=clock, engine=engine)
     return World(

@@ -1,0 +1,133 @@
+"""What turns out later about kept addresses: who got them, and what nobody came back for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from netplug.model import (
+    Endpoint,
+    Lease,
+    LeaseKind,
+    Pool,
+    Record,
+    Stickiness,
+    Sticky,
+    View,
+)
+from netplug.service.who import replica_of
+
+# Of the time that an address is kept: how late `held_at` may be while it is leased.
+_REFRESHED_EVERY = 0.125
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Records to put and to drop."""
+
+    puts: tuple[Record, ...] = ()
+    drops: tuple[Record, ...] = ()
+
+    @property
+    def is_any(self) -> bool:
+        """Return whether there is something to change."""
+        return bool(self.puts or self.drops)
+
+
+def learned(view: View, before: Endpoint, after: Endpoint, now: datetime) -> Change:
+    """Return what follows for leases from how an endpoint is called from now on."""
+    network = view.networks.get(after.network_id)
+    puts: list[Record] = []
+    drops: list[Record] = []
+    for pool_id in network.pool_ids if network else ():
+        for address in after.addresses:
+            lease = view.leases_of(pool_id).get(address.ip)
+            if lease is not None and lease.kind.is_for_endpoint and after.name:
+                change = _learned(view, lease, before, after, now)
+                puts += change.puts
+                drops += change.drops
+    return Change(puts=tuple(puts), drops=tuple(drops))
+
+
+def _learned(view: View, lease: Lease, before: Endpoint, after: Endpoint, now: datetime) -> Change:
+    pool, said = view.pools.get(lease.pool_id), replace(lease, owner=after.name)
+    if pool is None or not pool.is_sticky:
+        return Change(puts=(said,) if said != lease else ())
+    who = _Holder(after.name, replica_of(after), view, pool)
+    holder = view.sticky_of(pool.id).get(lease.address)
+    if not before.name and lease.kind is LeaseKind.DYNAMIC:
+        said = replace(said, sticky=who.outcome(lease, holder))
+    puts: tuple[Record, ...] = (said,) if said != lease else ()
+    if holder is not None and not _gives_way(holder, lease, before, who):
+        return Change(puts=puts)
+    kept = who.kept(lease, holder, now)
+    return Change(puts=(*puts, kept) if kept != holder else puts, drops=who.elsewhere(lease))
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who turned out to have an address of a pool."""
+
+    name: str
+    service: str
+    view: View
+    pool: Pool
+
+    def has(self, kept: Sticky | None) -> bool:
+        return kept is not None and kept.is_of(self.name, self.service)
+
+    def elsewhere(self, lease: Lease) -> tuple[Sticky, ...]:
+        """Return what else is kept for them."""
+        mine = self.view.sticky_of(self.pool.id).of(self.name, self.service)
+        return tuple(kept for kept in mine if kept.address != lease.address)
+
+    def outcome(self, lease: Lease, holder: Sticky | None) -> Stickiness:
+        if self.has(holder):
+            return lease.sticky or Stickiness.KEPT
+        return Stickiness.AMBIGUOUS if self.elsewhere(lease) else Stickiness.NEW
+
+    def kept(self, lease: Lease, holder: Sticky | None, now: datetime) -> Sticky:
+        if holder is not None and self.has(holder):
+            return replace(holder, name=self.name, service=self.service or holder.service)
+        return Sticky(
+            pool_id=self.pool.id,
+            name=self.name,
+            service=self.service,
+            address=lease.address,
+            held_at=now,
+        )
+
+
+def _gives_way(holder: Sticky, lease: Lease, before: Endpoint, who: _Holder) -> bool:
+    """Say whether an address is kept for whoever has it now, and no more for `holder`.
+
+    Not if it was given to them by mistake: a wrong guess must not cost `holder` the address. What
+    was kept on the word of the guess itself is no older than the lease.
+    """
+    return (
+        who.has(holder)
+        or lease.kind is LeaseKind.STATIC
+        or holder.held_at >= lease.created_at
+        or (bool(before.name) and holder.name == before.name)
+    )
+
+
+def refreshed(view: View, keep: timedelta, now: datetime) -> Change:
+    """Return what is kept for those who still have it, and what is kept no longer.
+
+    Nothing is dropped before `keep` has passed since the release, and nothing stays for long after.
+    """
+    puts, drops = list[Record](), list[Record]()
+    stale_at = now - keep * _REFRESHED_EVERY
+    for pool_id, book in view.sticky.items():
+        leases = view.leases_of(pool_id)
+        for kept in book:
+            if pool_id not in view.pools:
+                drops.append(kept)
+            elif kept.held_at < stale_at:
+                lease = leases.get(kept.address)
+                if lease is not None and lease.owner == kept.name:
+                    puts.append(replace(kept, held_at=now))
+                elif kept.held_at < stale_at - keep:
+                    drops.append(kept)
+    return Change(puts=tuple(puts), drops=tuple(drops))
