@@ -13,7 +13,7 @@ from netplug.cli.session import Session, example, talks_to_daemon
 from netplug.cli.show import short
 
 if TYPE_CHECKING:
-    from netplug.api.client import Attach
+    from netplug.api.admin_types import Attach
     from netplug.model import IPAddress
 
 # Where `ip netns add` puts them (iproute2: ip-netns(8)).

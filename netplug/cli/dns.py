@@ -15,7 +15,7 @@ from netplug.cli.session import Session, example, options, talks_to_daemon
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netplug.api.client import DnsClient, Lookup, Name, NameAdd, Query
+    from netplug.api.admin_types import DnsClient, Lookup, Name, NameAdd, Query
 
 _KINDS = click.Choice(["A", "AAAA", "CNAME", "TXT", "SRV"], case_sensitive=False)
 # A stream cannot be measured beforehand; longer ones move what follows.

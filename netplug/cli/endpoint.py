@@ -12,7 +12,7 @@ from netplug.cli.completion import endpoints_of
 from netplug.cli.session import Session, example, options, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import Endpoint, EndpointDetail
+    from netplug.api.admin_types import Endpoint, EndpointDetail
 
 
 @click.group()

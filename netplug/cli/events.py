@@ -10,7 +10,7 @@ import click
 from netplug.cli.session import Session, example, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import Event
+    from netplug.api.admin_types import Event
 
 # The longest kinds, such as "endpoint.create", fit; a stream cannot be measured beforehand.
 _KIND_WIDTH = 16

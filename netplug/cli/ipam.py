@@ -14,7 +14,7 @@ from netplug.cli.session import Session, example, options, talks_to_daemon
 from netplug.errors import Drift
 
 if TYPE_CHECKING:
-    from netplug.api.client import Audit, Lease, Leases, PoolDetail, Pools, Repairs
+    from netplug.api.admin_types import Audit, Lease, Leases, PoolDetail, Pools, Repairs
 
 # From here on, as IPv6 has them, a size is easier to read as a power of two.
 _LARGE_POOL_SIZE = 2**32

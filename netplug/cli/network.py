@@ -16,12 +16,7 @@ from netplug.cli.plan import print_steps
 from netplug.cli.session import Session, example, options, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import (
-        NetworkCreate,
-        NetworkDetail,
-        Networks,
-        SubnetRequest,
-    )
+    from netplug.api.admin_types import NetworkCreate, NetworkDetail, Networks, SubnetRequest
     from netplug.model import IPAddress, IPNetwork
 
 

@@ -11,7 +11,7 @@ from netplug.cli.session import Session, example, talks_to_daemon
 from netplug.errors import Drift
 
 if TYPE_CHECKING:
-    from netplug.api.client import Plan, Verification
+    from netplug.api.admin_types import Plan, Verification
 
 _HAS_STEPS = 20
 

@@ -13,7 +13,7 @@ from netplug.cli.completion import endpoints_of, networks_of
 from netplug.cli.session import Session, example, options, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import Port, Publish
+    from netplug.api.admin_types import Port, Publish
 
 # A mapping has a row for each address of the host; what is not in here is equal in all of them.
 _OF_AN_ADDRESS = frozenset({"host_ip", "container_ip"})

@@ -10,7 +10,7 @@ from netplug.cli import show
 from netplug.cli.session import Session, example, talks_to_daemon
 
 if TYPE_CHECKING:
-    from netplug.api.client import Dns, Engine, Reconcile, Status
+    from netplug.api.admin_types import Dns, Engine, Reconcile, Status
 
 
 @click.command(epilog=example("pynet status", "pynet status --output json"))
