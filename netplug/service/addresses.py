@@ -9,7 +9,7 @@ from datetime import timedelta
 from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
-from netplug.model import HostState, IPAddress, IPNetwork, Lease, Pool, PoolId
+from netplug.model import HostState, IPAddress, IPNetwork, Lease, LeaseKind, Pool, PoolId
 from netplug.service.askers import settle, tell
 from netplug.service.candidates import Candidates
 from netplug.service.cooldown import Cooldown
@@ -99,9 +99,10 @@ class Addresses:
         return lease, view.pools[request.pool_id]
 
     async def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
-        """Forget a lease."""
+        """Forget a lease; a reservation stays, because nobody holds it who could release it."""
         self._end_rests()
-        if lease := self.state.view.leases_of(pool_id).get(address):
+        lease = self.state.view.leases_of(pool_id).get(address)
+        if lease is not None and lease.kind is not LeaseKind.RESERVED:
             withheld = (lease,) if self.cooldown.duration_s else ()
             await self.state.commit(drops=(lease,), withheld=withheld)
             self.candidates.released(pool_id, address)

@@ -61,6 +61,14 @@ async def test_reserved_addresses_are_given_to_nobody(world: World, pool: Pool) 
         )
 
 
+async def test_late_release_by_dockerd_leaves_a_reservation_alone(world: World, pool: Pool) -> None:
+    await world.reservations.reserve("lab", ["10.9.0.5"], "nas")
+
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.5"))
+
+    assert reserved(world) == {"10.9.0.5": "nas"}
+
+
 async def test_reserve_a_network_passes_over_what_no_endpoint_could_have(
     world: World, pool: Pool
 ) -> None:
