@@ -500,19 +500,19 @@ class View:
         *,
         drops: Iterable[Record] = (),
         puts: Iterable[Record] = (),
-        withheld: Iterable[Lease] = (),
+        withheld: Iterable[Lease | Sticky] = (),
     ) -> View:
         """Return a view with all these changes, in this order.
 
-        The addresses of the leases `withheld` are withheld, whether those are there or not.
+        The addresses of the records `withheld` are withheld, whether those are there or not.
         """
         draft = _Draft(self)
         for record in drops:
             draft.drop(record)
         for record in puts:
             draft.put(record)
-        for lease in withheld:
-            draft.withhold(lease.pool_id, lease.address)
+        for record in withheld:
+            draft.withhold(record.pool_id, record.address)
         return draft.view()
 
     def with_facts(self, facts: HostFacts) -> View:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from netplug.clock import Clock
 from netplug.contract.ipam import AddressRequest, Ipam, PoolRequest
 from netplug.contract.kernel import Kernel
-from netplug.model import HostState, IPAddress, IPNetwork, Lease, LeaseKind, Pool, PoolId
+from netplug.model import (
+    HostState,
+    IPAddress,
+    IPNetwork,
+    Lease,
+    LeaseKind,
+    Pool,
+    PoolId,
+    Record,
+    Sticky,
+)
 from netplug.service.askers import settle, tell
 from netplug.service.candidates import Candidates
 from netplug.service.cooldown import Cooldown
 from netplug.service.grants import Grants
 from netplug.service.held import is_same_lease
-from netplug.service.kept import refreshed
+from netplug.service.kept import Change, refreshed
 from netplug.service.locks import POOLS, Locks
 from netplug.service.state import State
 
@@ -60,6 +70,7 @@ class Addresses:
                 view = self.state.view
                 gone = (*view.leases_of(pool_id).values(), *view.sticky_of(pool_id))
                 await self.state.commit(drops=(*gone, pool))
+                self.cooldown.forget(pool_id)
 
     async def request_address(self, request: AddressRequest) -> tuple[Lease, Pool]:
         """Grant an address, durably; return the lease and its pool.
@@ -91,6 +102,7 @@ class Addresses:
                 self.candidates.granted(asker.guess, lease.pool_id, lease.address)
         try:
             await self.state.commit(puts=grant.puts, drops=grant.lapsed, is_durable=True)
+            self._go_on_resting(grant.lapsed)
         except BaseException:
             self.candidates.released(lease.pool_id, lease.address)
             raise
@@ -144,7 +156,18 @@ class Addresses:
         """Forget for whom addresses were kept who did not come back in time."""
         change = refreshed(self.state.view, self.keep, self.clock.now())
         if change.is_any:
-            await self.state.commit(puts=change.puts, drops=change.drops)
+            await self.change_kept(change)
+
+    async def change_kept(self, change: Change) -> None:
+        """Record what turned out about who keeps which address."""
+        await self.state.commit(puts=change.puts, drops=change.drops)
+        self._go_on_resting(change.drops)
+
+    def _go_on_resting(self, dropped: Iterable[Record]) -> None:
+        """Withhold what is not kept any more, and was withheld for that, but rests besides."""
+        kept = (record for record in dropped if isinstance(record, Sticky))
+        if resting := [s for s in kept if self.cooldown.rests(s.pool_id, s.address)]:
+            self.state.withhold(resting)
 
     async def remember_engine(self, engine_id: str) -> None:
         """Note which Docker Engine this state serves."""

@@ -73,8 +73,7 @@ class Identities:
                 await asyncio.sleep(0)
             if self._news(listed, snapshot).is_any:
                 async with n.locks.hold(f"endpoint {listed.id}"):
-                    news = self._news(listed, snapshot)
-                    await n.state.commit(puts=news.puts, drops=news.drops)
+                    await self.addresses.change_kept(self._news(listed, snapshot))
         self._taken_in = snapshot
 
     def _renamed(self, seen: EngineNetwork) -> Network | None:

@@ -16,6 +16,7 @@ from netplug.model import (
     PoolId,
     Reached,
     Record,
+    Sticky,
     View,
 )
 
@@ -81,9 +82,9 @@ class State:
         if facts != self.view.facts:
             self.view = self.view.with_facts(facts)
 
-    def withhold(self, leases: Iterable[Lease]) -> None:
-        """Publish a view in which the addresses of leases are withheld; that is not stored."""
-        self.view = self.view.changed(withheld=leases)
+    def withhold(self, records: Iterable[Lease | Sticky]) -> None:
+        """Publish a view in which the addresses of records are withheld; that is not stored."""
+        self.view = self.view.changed(withheld=records)
 
     def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
         """Publish a view in which addresses of a pool are withheld no more."""

@@ -30,7 +30,7 @@ from netplug.model import (
 from netplug.service.candidates import Candidates
 from netplug.service.kept import learned, refreshed
 from netplug.service.standalone import AttachWish, NetworkWish
-from tests.service.world import NETNS, NOON, World, network, refuse_commits
+from tests.service.world import COOLDOWN_S, NETNS, NOON, World, network, refuse_commits
 
 POOL_ID = PoolId("pynet-local/10.1.0.0/24")
 FRONT = replace(network(1), name="front", pool_ids=(POOL_ID,))
@@ -83,6 +83,12 @@ async def give_back(world: World, lease: Lease) -> None:
     await world.addresses.release_address(POOL_ID, lease.address)
 
 
+def is_withheld(world: World, lease: Lease) -> bool:
+    """Whether an address is given out only when no other is left, leased or not."""
+    number, book = int(lease.address), world.state.view.leases_of(POOL_ID).drop(lease.address)
+    return book.next_free(number, number, spares_withheld=True) is None
+
+
 async def name_endpoint(world: World, lease: Lease, name: str, **labels: str) -> Endpoint:
     """Make the endpoint that has a lease, and let the engine say whose it is."""
     endpoint_id = EndpointId(f"{int(lease.address):064x}")
@@ -116,6 +122,44 @@ def kept(world: World) -> dict[str, str]:
 
 def lease_at(world: World, address: str) -> Lease:
     return world.state.view.leases_of(POOL_ID)[ip_address(address)]
+
+
+async def test_what_is_kept_no_more_soon_after_its_release_rests_on(
+    world: World, pool: Pool
+) -> None:
+    old = await ask(world, "web")
+    await give_back(world, old)
+
+    await ask(world, "web", "10.1.0.9")
+
+    assert is_withheld(world, old)
+    world.clock.advance(COOLDOWN_S)
+    await ask(world)
+    assert not is_withheld(world, old)
+
+
+async def test_what_turns_out_to_be_kept_no_more_rests_on(world: World, pool: Pool) -> None:
+    old = await ask(world, "web")
+    await give_back(world, old)
+
+    await name_endpoint(world, await ask(world), "web")
+
+    assert world.state.view.sticky_of(POOL_ID).get(old.address) is None
+    assert is_withheld(world, old)
+
+
+async def test_pool_of_the_same_name_later_knows_nothing_of_what_rested(
+    world: World, pool: Pool
+) -> None:
+    old = await ask(world, "web")
+    await give_back(world, old)
+    await world.addresses.release_pool(POOL_ID)
+    await world.addresses.request_pool(PoolRequest(space="pynet-local", network=pool.network))
+    await ask(world, "web", str(old.address))
+
+    await ask(world, "web", "10.1.0.9")
+
+    assert not is_withheld(world, old)
 
 
 async def test_a_name_gets_its_address_back_after_a_restart_of_the_daemon(
