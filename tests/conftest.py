@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +18,21 @@ ROOT = Path(__file__).parent.parent
 Golden = Callable[[str, str], None]
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("thorough", settings.get_profile("repeatable"), max_examples=2000)
 settings.load_profile("repeatable")
 
 _PROCESS_EVENTS = frozenset(
     {"subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"}
 )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many examples were tried, where a test says so."""
+    tried: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        tried[report.nodeid.partition("[")[0]] += dict(report.user_properties).get("examples", 0)
+    for test, examples in (+tried).items():
+        terminalreporter.write_line(f"{examples} examples of {test}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
