@@ -78,7 +78,12 @@ def _parse() -> argparse.Namespace:
         needs=macvlan.NEEDS,
     )
     _add_dns(subjects.add_parser("dns", help="the embedded DNS"))
-    _add_common(subjects.add_parser("ipam", help="leasing addresses"), _ipam, has_engine=False)
+    _add_common(
+        subjects.add_parser("ipam", help="leasing addresses"),
+        _ipam,
+        needs=probes.OF_A_LAB,
+        has_engine=False,
+    )
     return parser.parse_args()
 
 
@@ -139,8 +144,8 @@ def _dns(lab: Lab, arguments: argparse.Namespace) -> Report:
     return dns_report.as_text(result), dns_report.as_json(result)
 
 
-def _ipam(_: Lab, arguments: argparse.Namespace) -> Report:
-    result = ipam_run.measure(arguments.runs, _tell)
+def _ipam(lab: Lab, arguments: argparse.Namespace) -> Report:
+    result = ipam_run.measure(lab, arguments.runs, _tell)
     return ipam_report.as_text(result), ipam_report.as_json(result)
 
 

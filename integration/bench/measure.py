@@ -48,14 +48,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A ratio, and the most that it should be; without a goal it is only told."""
+    """A ratio, and the most or least that it should be; without a goal it is only told."""
 
     ratio: float
     goal: float | None = None
+    is_least: bool = False
 
     @property
     def is_met(self) -> bool | None:
-        return None if self.goal is None else self.ratio <= self.goal
+        if self.goal is None:
+            return None
+        return self.ratio >= self.goal if self.is_least else self.ratio <= self.goal
 
 
 def values(samples: Sequence[Sample], side: str, operation: Operation, size: int) -> list[float]:

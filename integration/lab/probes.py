@@ -18,6 +18,7 @@ COMMANDS = frozenset(
         *("nsenter", "ping", "qemu-system-x86_64", "setpriv", "tc", "tcpdump", "unshare", "wg"),
     }
 )
+HOST_LOCAL = Path("/usr/lib/cni/host-local")
 LINK = "ip link add probe0 "
 KERNEL = {
     "bridge": LINK + "type bridge",
@@ -56,6 +57,8 @@ def missing(thing: str) -> str | None:
         return None if vm.full_kernel() else "neither installed nor unpacked"
     if thing == "busybox":
         return None if BUSYBOX.exists() else "not installed"
+    if thing == "host-local":
+        return None if HOST_LOCAL.exists() else "not installed (containernetworking-plugins)"
     if thing in COMMANDS:
         return None if shutil.which(thing) else "not installed"
     if thing in KERNEL:

@@ -10,20 +10,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from ipaddress import IPv6Network, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv6Network, ip_network
 
 from integration.bench.daemon import rss_mib_of
+from integration.bench.ipam import filling
 from integration.bench.ipam.figures import InProcess
 from ipam.plugin import PoolIpam
 from netplug.contract.ipam import AddressRequest
-from netplug.model import HostState, IPAddress, IPNetwork, Lease, Pool, PoolId, View
+from netplug.model import HostState, IPAddress, IPNetwork, View
 
 PER_RUN = 500
-_AT_ONCE = 10_000  # leases made at once to fill the pool: what they need meanwhile stays small
-_NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class InProcessPool:
@@ -31,17 +28,15 @@ class InProcessPool:
 
     def __init__(self, network: IPNetwork, leases: int) -> None:
         self._ipam = PoolIpam()
-        pool = Pool(id=PoolId(f"bench/{network}"), space="bench", network=network, created_at=_NOW)
-        self._request = AddressRequest(pool_id=pool.id, owner="container-of-the-bench")
+        self._request = AddressRequest(
+            pool_id=filling.pool_id(network), owner="container-of-the-bench"
+        )
         host = HostState(instance="bench", ula=IPv6Network("fd00::/48"))
         gc.collect()
         before_mib = rss_mib_of(os.getpid())
-        self._view = View(host=host).with_records((pool,))
-        for start in range(0, leases, _AT_ONCE):
-            self._view = self._view.with_records(
-                _leases(pool, start, min(start + _AT_ONCE, leases))
-            )
-        self._view = self._view.with_records((replace(pool, cursor=_address(pool, leases)),))
+        self._view = View(host=host)
+        for portion in filling.records(network, leases):
+            self._view = self._view.with_records(portion)
         gc.collect()
         self.mib = rss_mib_of(os.getpid()) - before_mib
 
@@ -56,7 +51,7 @@ class InProcessPool:
         return (leased - begun) / count * 1e6, (released - leased) / count * 1e6
 
     def _lease(self) -> IPAddress:
-        grant = self._ipam.request_address(self._request, self._view, _NOW)
+        grant = self._ipam.request_address(self._request, self._view, filling.NOW)
         changed = (grant.lease,) if grant.pool is None else (grant.lease, grant.pool)
         self._view = self._view.with_records(changed)
         return grant.lease.address
@@ -79,16 +74,6 @@ def measure(network: IPNetwork, leases: int, runs: int) -> InProcess:
         release_us=tuple(release for _, release in took),
         mib=pool.mib,
     )
-
-
-def _address(pool: Pool, number: int) -> IPAddress:
-    return ip_address(int(pool.network.network_address) + number)
-
-
-def _leases(pool: Pool, start: int, stop: int) -> Iterator[Lease]:
-    for number in range(start + 1, stop + 1):
-        address = _address(pool, number)
-        yield Lease(pool_id=pool.id, address=address, owner=f"web-{number}", created_at=_NOW)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,37 +1,101 @@
-"""One run: every pool at every size, each in a process of its own."""
+"""One run: who gives addresses when, and every pool in process, in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
 
-from integration.bench.ipam.figures import InProcess
+from integration.bench.ipam.figures import RATE_GOALS, Giving, InProcess
+from integration.bench.ipam.givers import MANY_LEASES, HostLocal, Pynet
 from integration.bench.ipam.report import Result
-from integration.lab.process import run
+from integration.bench.measure import in_turn
+from integration.lab import Lab, probes
+from integration.lab.process import run as run_program
 
 Tell = Callable[[str], None]
 
 NETWORKS = ("10.0.0.0/8", "fd00::/64")
 SIZES = (0, 1_000, 100_000, 1_000_000)
 _DEADLINE_S = 300.0
+_DISK_BYTES = 3 * 4096  # what a lease is in the WAL, roughly
+_DISK_SYNCS = 50
 
 
-def measure(runs: int, tell: Tell) -> Result:
+def measure(lab: Lab, runs: int, tell: Tell) -> Result:
     """Measure all there is, and tell meanwhile how far it is."""
-    found = []
+    giving, disk_us = [], []
+    for leases in (0, MANY_LEASES):
+        with Stage(lab, leases) as stage:
+            for number in range(runs):
+                tell(f"giving addresses beside {leases} leases: round {number + 1} of {runs}")
+                giving += stage.round(number)
+                disk_us.append(stage.disk_us())
+    in_process = []
     for network in NETWORKS:
         for leases in SIZES:
             tell(f"{leases} leases of {network}")
-            found.append(in_process(network, leases, runs))
+            in_process.append(measure_in_process(network, leases, runs))
     return Result(
-        kernel=platform.release(), python=platform.python_version(), in_process=tuple(found)
+        kernel=platform.release(),
+        python=platform.python_version(),
+        load=os.getloadavg()[1],
+        missing=probes.first_missing("host-local") or "",
+        disk_us=tuple(disk_us),
+        giving=tuple(giving),
+        in_process=tuple(in_process),
     )
 
 
-def in_process(network: str, leases: int, runs: int) -> InProcess:
+class Stage(ExitStack):
+    """All who give addresses, beside so many leases each."""
+
+    def __init__(self, lab: Lab, leases: int) -> None:
+        super().__init__()
+        host = lab.host()
+        self._folder = host.folder
+        self._givers: list[Pynet | HostLocal] = [Pynet(host, leases)]
+        if not probes.missing("host-local"):
+            self._givers.append(HostLocal(host.folder / "host-local", leases))
+        for giver in self._givers:
+            self.callback(giver.close)
+
+    def round(self, number: int) -> Iterator[Giving]:
+        """Yield what each of them gives to one caller, and then to many."""
+        for callers in RATE_GOALS:
+            for giver in in_turn(self._givers, number):
+                if giver.has_turn(callers, number):
+                    yield giver.give(callers)
+
+    def disk_us(self) -> float:
+        """Return what it takes to write over a piece of a file on that disk and to sync it."""
+        return _disk_us(self._folder / "disk")
+
+
+def _disk_us(path: Path) -> float:
+    took_us = []
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(fd, bytes(_DISK_BYTES), 0)
+        os.fsync(fd)
+        for _ in range(_DISK_SYNCS):
+            begun_s = time.perf_counter()
+            os.pwrite(fd, os.urandom(_DISK_BYTES), 0)
+            os.fdatasync(fd)
+            took_us.append((time.perf_counter() - begun_s) * 1e6)
+    finally:
+        os.close(fd)
+    return median(took_us)
+
+
+def measure_in_process(network: str, leases: int, runs: int) -> InProcess:
     """Return the figures of one pool at one size, from a process of its own."""
     program = (sys.executable, "-m", "integration.bench.ipam.inprocess")
-    done = run((*program, network, str(leases), str(runs)), timeout=_DEADLINE_S)
+    done = run_program((*program, network, str(leases), str(runs)), timeout=_DEADLINE_S)
     return InProcess.of_json(json.loads(done.stdout))
