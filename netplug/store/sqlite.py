@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +71,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._closing: _Close | None = None
 
@@ -83,12 +84,12 @@ class SqliteStore:
                 be written.
         """
         store = cls(path)
-        opened: Future[Database] = Future()
+        opened: Future[None] = store._loop.create_future()
         Thread(target=store._work, args=(opened,), name="store", daemon=True).start()
         try:
-            await _outcome(opened)
+            await opened
         except asyncio.CancelledError:
-            store._jobs.put(_Close(done=Future()))
+            store._jobs.put(_Close(done=store._loop.create_future()))
             raise
         return store
 
@@ -97,9 +98,9 @@ class SqliteStore:
         behind: Key = ("", "")
         while True:
             self._refuse_if_closed()
-            load = _Load(behind=behind, done=Future())
+            load = _Load(behind=behind, done=self._loop.create_future())
             self._jobs.put(load)
-            if not (portion := await _outcome(load.done)):
+            if not (portion := await load.done):
                 return
             yield portion
             behind = key_of(portion[-1])
@@ -113,28 +114,30 @@ class SqliteStore:
                 drops=tuple(key_of(record) for record in batch.drops),
             ),
             is_durable=batch.is_durable,
-            done=Future(),
+            done=self._loop.create_future(),
         )
         self._jobs.put(commit)
-        await _outcome(commit.done)
+        await commit.done
 
     async def close(self) -> None:
         """Write what waits, close the file and let another process in."""
         if self._closing is None:
-            self._closing = _Close(done=Future())
+            self._closing = _Close(done=self._loop.create_future())
             self._jobs.put(self._closing)
-        await _outcome(self._closing.done)
+        await asyncio.shield(self._closing.done)
 
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
             raise StoreUnavailable(str(self._path), "it is closed")
 
-    def _work(self, opened: Future[Database]) -> None:
+    def _work(self, opened: Future[None]) -> None:
         """Be the thread: open, do what comes until it is a close."""
-        _settle([opened], lambda: Database(self._path))
-        if opened.exception():
+        try:
+            database = Database(self._path)
+        except Exception as error:
+            _fail([opened], error)
             return
-        database = opened.result()
+        _answer([opened], None)
         while True:
             is_tidy = database.rows_in_wal < TIDY_AFTER_ROWS
             jobs = self._next_jobs(None if is_tidy else TIDY_IDLE_S)
@@ -163,8 +166,8 @@ def _do(jobs: Sequence[_Job], database: Database) -> None:
         _write(commits, database)
         commits = []
         match job:
-            case _Load():
-                _settle([job.done], partial(_records, database, job.behind))
+            case _Load(behind=behind, done=loaded):
+                _settle([loaded], partial(_records, database, behind))
             case _Close(done=closed):
                 _settle([closed], database.close)
     _write(commits, database)
@@ -188,11 +191,29 @@ def _settle(waiting: Sequence[Future[T]], action: Callable[[], T]) -> None:
     try:
         result = action()
     except Exception as error:
-        for future in waiting:
-            future.set_exception(error)
+        _fail(waiting, error)
     else:
+        _answer(waiting, result)
+
+
+def _answer(waiting: Sequence[Future[T]], result: T) -> None:
+    _tell(waiting, lambda future: future.set_result(result))
+
+
+def _fail(waiting: Sequence[Future[T]], error: Exception) -> None:
+    _tell(waiting, lambda future: future.set_exception(error))
+
+
+def _tell(waiting: Sequence[Future[T]], tell: Callable[[Future[T]], None]) -> None:
+    """Tell all who still wait, which wakes their loop once; a loop that is gone has nobody."""
+
+    def tell_all() -> None:
         for future in waiting:
-            future.set_result(result)
+            if not future.done():
+                tell(future)
+
+    with suppress(RuntimeError):
+        waiting[0].get_loop().call_soon_threadsafe(tell_all)
 
 
 def _tidy(database: Database) -> None:
@@ -200,8 +221,3 @@ def _tidy(database: Database) -> None:
         database.tidy()
     except Exception as error:  # the thread must live: every later commit waits for it
         _log.warning("store.tidy.failed", extra={"reason": str(error)})
-
-
-async def _outcome(done: Future[T]) -> T:
-    """Wait for the thread's answer; the thread carries on if the waiting is cancelled."""
-    return await asyncio.shield(asyncio.wrap_future(done))

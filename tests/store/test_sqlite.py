@@ -281,6 +281,19 @@ async def test_open_that_is_cancelled_lets_the_next_one_in(path: Path) -> None:
     assert await _content(path) == set()
 
 
+async def test_commits_beside_one_whose_caller_is_cancelled_are_answered(
+    store: SqliteStore,
+) -> None:
+    writing = [asyncio.ensure_future(store.commit(Batch(puts=(r,)))) for r in LEASES[:5]]
+    await asyncio.sleep(0)
+    writing[2].cancel()
+
+    await asyncio.wait(writing)
+
+    assert [w.cancelled() for w in writing] == [False, False, True, False, False]
+    assert set(await loaded(store)) == set(LEASES[:5])
+
+
 async def test_commit_that_the_disk_refuses_writes_nothing_and_the_next_one_works(
     store: SqliteStore, path: Path
 ) -> None:
