@@ -18,7 +18,7 @@ from netplug import __version__
 from netplug import log as logs
 from netplug.api.admin import admin_app
 from netplug.api.admin_wire import Services
-from netplug.api.app import Methods, Readiness, plugin_app
+from netplug.api.app import Methods, Readiness, plugin_server
 from netplug.api.sockets import claim_namespace, listen
 from netplug.engine.watch import Watcher
 from netplug.errors import Conflict, EngineUnreachable, PynetError
@@ -80,14 +80,20 @@ class Daemon:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         s = self._settings
-        plugin = plugin_app(self._methods, self._readiness, s.request_deadline_s)
+        plugin = plugin_server(self._methods, self._readiness, s.request_deadline_s)
         admin = admin_app(self._services, self._readiness, s)
-        sockets = [
-            (plugin, listen(s.plugin_socket, _PLUGIN_MODE)),
-            (admin, listen(s.admin_socket, _ADMIN_MODE, _ADMIN_GROUP)),
+        runners: list[tuple[web.BaseRunner, socket.socket]] = [
+            (
+                web.ServerRunner(plugin, shutdown_timeout=_DRAIN_S),
+                listen(s.plugin_socket, _PLUGIN_MODE),
+            ),
+            (
+                web.AppRunner(admin, access_log=None, shutdown_timeout=_DRAIN_S),
+                listen(s.admin_socket, _ADMIN_MODE, _ADMIN_GROUP),
+            ),
         ]
-        for app, listener in sockets:
-            await stack.enter_async_context(_served(app, listener))
+        for runner, listener in runners:
+            await stack.enter_async_context(_served(runner, listener))
         log.info("listening", extra={"plugin": str(s.plugin_socket), "admin": str(s.admin_socket)})
 
     async def _work(self, wiring: Wiring) -> None:
@@ -153,9 +159,8 @@ class Daemon:
 
 
 @asynccontextmanager
-async def _served(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app`; at the end close the socket, then wait for requests under way."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S)
+async def _served(runner: web.BaseRunner, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve; at the end close the socket, then wait for requests under way."""
     await runner.setup()
     await web.SockSite(runner, listener).start()
     try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from netplug import log as log_context
 from netplug.errors import DeadlineExceeded, InvalidRequest, PynetError
@@ -20,14 +19,27 @@ BODY_LIMIT_BYTES = 16 << 20
 """dockerd's largest call, an endpoint with every port exposed and published, has some 8 MB."""
 
 Reply = Callable[[PynetError], web.Response]
+Request = TypeVar("Request", bound=web.BaseRequest)
 Result = TypeVar("Result")
 
 
-def guarded(reply: Reply) -> Middleware:
+class Guard(Protocol):
+    """Calls a handler for a request; fulfils aiohttp's `Middleware`."""
+
+    async def __call__(
+        self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Return what the handler answers, or what its failure is turned into."""
+        ...
+
+
+def guarded(reply: Reply) -> Guard:
     """Return a middleware that turns every failure into `reply`'s form, logged once."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guard(
+        request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         with log_context.context(request_id=secrets.token_hex(4)):
             try:
                 return await handler(request)
@@ -43,7 +55,7 @@ def guarded(reply: Reply) -> Middleware:
     return guard
 
 
-async def body_of(request: web.Request) -> bytes:
+async def body_of(request: web.BaseRequest) -> bytes:
     """Return the body.
 
     Raises:
@@ -66,14 +78,14 @@ async def within(deadline_s: float, what: str, work: Coroutine[Any, Any, Result]
     """
     task = asyncio.create_task(work)
     try:
-        async with asyncio.timeout(deadline_s):
-            return await asyncio.shield(task)
-    except TimeoutError as error:
-        task.add_done_callback(_log_outcome)
-        raise DeadlineExceeded(what, deadline_s) from error
+        done, _ = await asyncio.wait((task,), timeout=deadline_s)
     except asyncio.CancelledError:
         task.add_done_callback(_log_outcome)
         raise
+    if not done:
+        task.add_done_callback(_log_outcome)
+        raise DeadlineExceeded(what, deadline_s)
+    return task.result()
 
 
 def _log_outcome(task: asyncio.Task[Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession, UnixConnector, web
 
 from netplug.api.admin import Services, admin_app
-from netplug.api.app import Methods, Readiness, plugin_app
+from netplug.api.app import Methods, Readiness, plugin_server
 from netplug.api.ipam_driver import IpamDriverApi
 from netplug.api.network_driver import NetworkDriverApi
 from netplug.settings import Settings
@@ -59,9 +59,14 @@ class Client:
 
 
 @asynccontextmanager
-async def served(app: web.Application, path: Path) -> AsyncIterator[Client]:
+async def served(app: web.Application | web.Server, path: Path) -> AsyncIterator[Client]:
     """Serve `app`; a client that goes away cancels its handler, which is the harsher case."""
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+    runner: web.BaseRunner
+    if isinstance(app, web.Server):
+        app.handler_cancellation = True
+        runner = web.ServerRunner(app, shutdown_timeout=0)
+    else:
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
     async with ClientSession(connector=UnixConnector(str(path))) as session:
@@ -99,8 +104,8 @@ def methods(world: World) -> Mapping[str, Methods]:
 async def plugin(
     methods: Mapping[str, Methods], readiness: Readiness, tmp_path: Path
 ) -> AsyncIterator[Client]:
-    app = plugin_app(lambda: methods, readiness, DEADLINE_S)
-    async with served(app, tmp_path / "pynet.sock") as client:
+    server = plugin_server(lambda: methods, readiness, DEADLINE_S)
+    async with served(server, tmp_path / "pynet.sock") as client:
         yield client
 
 

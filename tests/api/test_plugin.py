@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netplug.api.app import Methods, Readiness, plugin_app
+from netplug.api.app import Methods, Readiness, plugin_server
 from netplug.api.middleware import BODY_LIMIT_BYTES
 from netplug.errors import (
     Conflict,
@@ -56,8 +56,8 @@ async def answer(methods: Methods, tmp_path: Path, deadline_s: float = TINY_S) -
     """Return what a call gets of a daemon with one method of ours."""
     readiness = Readiness()
     readiness.open()
-    app = plugin_app(lambda: {"Test": methods}, readiness, deadline_s)
-    async with served(app, tmp_path / "test.sock") as client:
+    server = plugin_server(lambda: {"Test": methods}, readiness, deadline_s)
+    async with served(server, tmp_path / "test.sock") as client:
         return await client.call("Test.Method", {})
 
 
@@ -92,8 +92,8 @@ def raising(error: BaseException) -> Methods:
 async def test_call_of_registration_is_answered_before_the_daemon_is_ready(
     method: str, reply: object, tmp_path: Path
 ) -> None:
-    app = plugin_app(dict, Readiness(), TINY_S)
-    async with served(app, tmp_path / "test.sock") as client:
+    server = plugin_server(dict, Readiness(), TINY_S)
+    async with served(server, tmp_path / "test.sock") as client:
         got = await client.call(method)
 
     assert got == Reply(200, reply, "application/vnd.docker.plugins.v1.2+json")
@@ -103,8 +103,8 @@ async def test_call_before_the_daemon_is_ready_waits_for_it(
     world: World, methods: dict[str, Methods], tmp_path: Path
 ) -> None:
     readiness = Readiness()
-    app = plugin_app(lambda: methods, readiness, 20.0)
-    async with served(app, tmp_path / "test.sock") as client:
+    server = plugin_server(lambda: methods, readiness, 20.0)
+    async with served(server, tmp_path / "test.sock") as client:
         waiting = asyncio.ensure_future(client.call("NetworkDriver.CreateNetwork", CREATE))
         await client.call("Plugin.Activate")
         assert not waiting.done()
@@ -119,8 +119,8 @@ async def test_call_when_the_daemon_is_not_ready_in_time_was_never_begun(
     world: World, methods: dict[str, Methods], tmp_path: Path
 ) -> None:
     readiness = Readiness()
-    app = plugin_app(lambda: methods, readiness, TINY_S)
-    async with served(app, tmp_path / "test.sock") as client:
+    server = plugin_server(lambda: methods, readiness, TINY_S)
+    async with served(server, tmp_path / "test.sock") as client:
         reply = await client.call("NetworkDriver.CreateNetwork", CREATE)
         readiness.open()
         await client.call("Plugin.Activate")
@@ -525,8 +525,8 @@ async def test_method_whose_client_goes_away_is_not_interrupted(tmp_path: Path) 
 
     readiness = Readiness()
     readiness.open()
-    app = plugin_app(lambda: {"Test": {"Method": method}}, readiness, 20.0)
-    async with served(app, tmp_path / "test.sock") as client:
+    server = plugin_server(lambda: {"Test": {"Method": method}}, readiness, 20.0)
+    async with served(server, tmp_path / "test.sock") as client:
         call = asyncio.ensure_future(client.call("Test.Method", {}))
         await begun.wait()
         call.cancel()
