@@ -27,13 +27,13 @@ class Grants:
         they put in the view, each of them.
         """
         under_way = self._under_way.get(pool_id, {})
-        grants = [grant for grant, _ in under_way.values()]
-        if moved := next((grant.pool for grant in reversed(grants) if grant.pool), None):
+        latest_first = reversed(under_way.values())
+        if moved := next((grant.pool for grant, _ in latest_first if grant.pool), None):
             view = view.with_records((moved,))
         grant = choose(view)
         if grant.lease.address in under_way:
-            lapsed = [record for grant in grants for record in grant.lapsed]
-            puts = [record for grant in grants for record in grant.puts]
+            lapsed = [record for grant, _ in under_way.values() for record in grant.lapsed]
+            puts = [record for grant, _ in under_way.values() for record in grant.puts]
             grant = choose(view.without(lapsed).with_records(puts))
         return grant
 

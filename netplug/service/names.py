@@ -26,12 +26,15 @@ from netplug.model import (
     Endpoint,
     EndpointId,
     IPAddress,
+    Lease,
     NameRecord,
     Network,
     NetworkId,
     NetworkState,
     Origin,
+    Pool,
     Record,
+    Sticky,
     View,
 )
 from netplug.service.name_syntax import LONGEST_LABEL, zone_text
@@ -114,7 +117,11 @@ class NameDirectory:
 
     def _learn(self, before: View, after: View, records: Sequence[Record]) -> None:
         """Tell what differs in what `records` touched."""
-        touched = dict.fromkeys(records)
+        touched: dict[Record, None] = dict.fromkeys(
+            r for r in records if not isinstance(r, Lease | Pool | Sticky)
+        )
+        if not touched:  # addresses have no names, and are many
+            return
         puts: list[Named] = []
         drops: list[Named] = []
         for record in self._with_dependents(before, after, touched):
