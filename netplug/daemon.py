@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -110,6 +111,8 @@ class Daemon:
             await wiring.services.reconciler.recover()
         except PynetError as error:
             log.error("the kernel is not as it should be yet", extra={"reason": str(error)})
+        # What there is by now stays; to look through it for garbage would hold up calls for 20 ms.
+        gc.freeze()
         self._readiness.open()
         log.info("ready", extra={"version": __version__})
         reconciler, clock = wiring.services.reconciler, wiring.services.clock
