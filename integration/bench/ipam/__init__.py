@@ -4,7 +4,8 @@
 beside 0 and 100 000 leases: by pynet over the plugin socket, as dockerd asks it and with the lease
 durable on disk, and by CNI's `host-local`, a process for each address, whose leases are files that
 are not synced. They take turns; what was given is given back after each round, which is not timed.
-What the disk needs for a piece of that size is told beside them, and so is what asking costs.
+What the disk syncs of such pieces, one after the other, is the most that one caller can be given;
+it is told beside them, and so is what asking costs.
 
 **In process.** What it costs to choose an address and to change the view, and to release it again
 and let it rest, beside 0 to 1 000 000 leases, of an IPv4 /8 and of an IPv6 /64. Each figure comes

@@ -34,7 +34,7 @@ class Result:
     python: str
     load: float
     missing: str
-    disk_us: tuple[float, ...]
+    syncs_per_second: tuple[float, ...]
     giving: tuple[Giving, ...]
     in_process: tuple[InProcess, ...]
 
@@ -52,12 +52,13 @@ class Result:
 def as_text(result: Result) -> str:
     """Return the report that is printed."""
     verdicts = list(_verdicts(result))
+    syncs = result.syncs_per_second
     parts = [
         f"kernel {result.kernel}, Python {result.python}, load {result.load:.1f}; medians",
         table(GIVING_COLUMNS, list(_giving_rows(result))),
         *([f"{Giver.HOST_LOCAL}: {result.missing}"] if result.missing else []),
-        f"disk: {median(result.disk_us):.0f} us to write and sync a piece of that size "
-        f"(n={len(result.disk_us)}, {min(result.disk_us):.0f} to {max(result.disk_us):.0f})",
+        f"disk: {median(syncs):.0f} pieces of that size a second, each synced before the next "
+        f"(n={len(syncs)}, {min(syncs):.0f} to {max(syncs):.0f})",
         table(IN_PROCESS_COLUMNS, [_row(found) for found in result.in_process]),
         table(GOAL_COLUMNS, [(what, *shown(verdict)) for what, verdict in verdicts]),
         sum_up(verdicts),

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 from integration.bench.ipam.figures import RATE_GOALS, Giving, InProcess
 from integration.bench.ipam.givers import MANY_LEASES, HostLocal, Pynet
@@ -25,18 +24,18 @@ NETWORKS = ("10.0.0.0/8", "fd00::/64")
 SIZES = (0, 1_000, 100_000, 1_000_000)
 _DEADLINE_S = 300.0
 _DISK_BYTES = 3 * 4096  # what a lease is in the WAL, roughly
-_DISK_SYNCS = 50
+_DISK_SYNCS = 200
 
 
 def measure(lab: Lab, runs: int, tell: Tell) -> Result:
     """Measure all there is, and tell meanwhile how far it is."""
-    giving, disk_us = [], []
+    giving, syncs = [], []
     for leases in (0, MANY_LEASES):
         with Stage(lab, leases) as stage:
             for number in range(runs):
                 tell(f"giving addresses beside {leases} leases: round {number + 1} of {runs}")
                 giving += stage.round(number)
-                disk_us.append(stage.disk_us())
+                syncs.append(stage.syncs_per_second())
     in_process = []
     for network in NETWORKS:
         for leases in SIZES:
@@ -47,7 +46,7 @@ def measure(lab: Lab, runs: int, tell: Tell) -> Result:
         python=platform.python_version(),
         load=os.getloadavg()[1],
         missing=probes.first_missing("host-local") or "",
-        disk_us=tuple(disk_us),
+        syncs_per_second=tuple(syncs),
         giving=tuple(giving),
         in_process=tuple(in_process),
     )
@@ -73,25 +72,23 @@ class Stage(ExitStack):
                 if giver.has_turn(callers, number):
                     yield giver.give(callers)
 
-    def disk_us(self) -> float:
-        """Return what it takes to write over a piece of a file on that disk and to sync it."""
-        return _disk_us(self._folder / "disk")
+    def syncs_per_second(self) -> float:
+        """Return how often that disk writes over a piece of a file and syncs it."""
+        return _syncs_per_second(self._folder / "disk")
 
 
-def _disk_us(path: Path) -> float:
-    took_us = []
+def _syncs_per_second(path: Path) -> float:
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         os.pwrite(fd, bytes(_DISK_BYTES), 0)
         os.fsync(fd)
+        begun_s = time.perf_counter()
         for _ in range(_DISK_SYNCS):
-            begun_s = time.perf_counter()
             os.pwrite(fd, os.urandom(_DISK_BYTES), 0)
             os.fdatasync(fd)
-            took_us.append((time.perf_counter() - begun_s) * 1e6)
+        return _DISK_SYNCS / (time.perf_counter() - begun_s)
     finally:
         os.close(fd)
-    return median(took_us)
 
 
 def measure_in_process(network: str, leases: int, runs: int) -> InProcess:

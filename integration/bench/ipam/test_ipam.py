@@ -103,7 +103,7 @@ _RESULT = Result(
     python="3.11",
     load=0.5,
     missing="needs host-local: not installed",
-    disk_us=(100.0, 200.0),
+    syncs_per_second=(1000.0, 5000.0),
     giving=(
         *_gave(Giver.PYNET, 1, 900.0, 1000.0, 2000.0),
         *_gave(Giver.HOST_LOCAL, 1, 200.0),
