@@ -139,7 +139,8 @@ class Endpoints:
             NotFound: there is none.
             Conflict: there are several.
         """
-        endpoints = self.networks.state.view.endpoints
+        view = self.networks.state.view
+        endpoints = view.endpoints if reference else {}  # every id begins with nothing
         if found := endpoints.get(EndpointId(reference)):
             return found
         matches = [e for e in endpoints.values() if e.name == reference]

@@ -160,7 +160,7 @@ class Networks:
             NotFound: there is none.
             Conflict: there are several.
         """
-        networks = self.state.view.networks
+        networks = self.state.view.networks if reference else {}  # every id begins with nothing
         if found := networks.get(NetworkId(reference)):
             return found
         matches = [n for n in networks.values() if n.name == reference]

@@ -279,6 +279,13 @@ async def test_find_of_several_or_none_says_what_to_do(world: World, on_web: Net
         world.endpoints.find("b")
 
 
+async def test_find_without_a_name_finds_nothing(world: World, on_web: Network) -> None:
+    await world.endpoints.create(ONE)
+
+    with pytest.raises(NotFound):
+        world.endpoints.find("")
+
+
 @pytest.mark.parametrize(
     ("addresses", "mac"),
     [

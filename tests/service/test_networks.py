@@ -355,3 +355,10 @@ async def test_find_of_two_with_one_beginning_is_a_conflict(world: World) -> Non
 async def test_find_of_nothing_says_where_to_look(world: World) -> None:
     with pytest.raises(NotFound, match="'pynet network ls' shows what there is"):
         world.networks.find("web")
+
+
+async def test_find_without_a_name_finds_nothing(world: World) -> None:
+    await world.networks.create(DUAL)
+
+    with pytest.raises(NotFound):
+        world.networks.find("")
