@@ -112,19 +112,22 @@ class Addresses:
 
     async def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Forget a lease; a reservation stays, because nobody holds it who could release it."""
-        self._end_rests()
         lease = self.state.view.leases_of(pool_id).get(address)
         if lease is not None and lease.kind is not LeaseKind.RESERVED:
-            withheld = (lease,) if self.cooldown.duration_s else ()
-            await self.state.commit(drops=(lease,), withheld=withheld)
-            self.candidates.released(pool_id, address)
-            self._begin_rests(withheld)
+            await self._release(lease)
+
+    async def _release(self, lease: Lease) -> None:
+        self._end_rests()
+        withheld = (lease,) if self.cooldown.duration_s else ()
+        await self.state.commit(drops=(lease,), withheld=withheld)
+        self.candidates.released(lease.pool_id, lease.address)
+        self._begin_rests(withheld)
 
     async def forget(self, lease: Lease) -> bool:
         """Release a lease if it is still that one; return whether it was."""
         if not is_same_lease(lease, self.state.view.leases_of(lease.pool_id).get(lease.address)):
             return False
-        await self.release_address(lease.pool_id, lease.address)
+        await self._release(lease)
         return True
 
     async def record(self, lease: Lease) -> bool:

@@ -261,11 +261,12 @@ async def test_audit_finds_an_endpoints_address_in_another_sandbox(
     assert evidence == [said] * count
 
 
+@pytest.mark.parametrize("kind", [LeaseKind.DYNAMIC, LeaseKind.RESERVED])
 @pytest.mark.parametrize("address", ["10.9.0.0", "10.9.0.255", "10.10.0.1"])
 async def test_audit_finds_a_lease_that_the_pool_does_not_have_to_give(
-    world: World, pool: Pool, box: Endpoint, address: str
+    world: World, pool: Pool, box: Endpoint, address: str, kind: LeaseKind
 ) -> None:
-    misplaced = Lease(pool_id=pool.id, address=ip_address(address), created_at=NOON)
+    misplaced = Lease(pool_id=pool.id, address=ip_address(address), kind=kind, created_at=NOON)
     await world.state.commit(puts=(misplaced,))
     await later(world)
 

@@ -85,6 +85,15 @@ async def test_reserve_of_both_families_of_a_network_finds_their_pools(
     assert set(reserved(world)) == {"fd09::5", "10.9.0.5"}
 
 
+async def test_release_of_a_reserved_address_leaves_it_reserved(world: World, pool: Pool) -> None:
+    await world.reservations.reserve("lab", ["10.9.0.5"], "nas")
+
+    await world.addresses.release_address(pool.id, ip_address("10.9.0.5"))
+
+    assert reserved(world) == {"10.9.0.5": "nas"}
+    assert reserved(await world.restarted()) == {"10.9.0.5": "nas"}
+
+
 async def test_reserve_again_keeps_it_and_takes_a_new_note(world: World, pool: Pool) -> None:
     (first,) = await world.reservations.reserve("lab", ["10.9.0.5"], "nas")
     world.clock.advance(5)
