@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
@@ -86,16 +86,15 @@ class Reservations:
             Conflict: an address is leased; nothing is reserved.
         """
         pools = self.pools_of(reference)
-        spans = _spans(texts, pools)
+        wanted = _each(_spans(texts, pools))
         async with self.addresses.locks.hold_all(f"pool {pool.id}" for pool in pools):
             for pool in pools:
                 await self.addresses.grants.settled(pool.id)
             leases: list[Lease] = []
             taken: list[Lease] = []
-            for pool, span in spans:
-                for address in span:
-                    lease = self._wanted(pool, address, span, note, taken)
-                    leases += [lease] if lease else []
+            for (pool, address), is_of_run in wanted.items():
+                lease = self._wanted(pool, address, is_of_run, note, taken)
+                leases += [lease] if lease else []
             _refuse_taken(taken)
             await self.addresses.state.commit(puts=leases, is_durable=True)
         self._tell(reference, leases, "reserved" + (f" for {note}" if note else ""))
@@ -108,26 +107,27 @@ class Reservations:
             NotFound: there is no such pool, or nothing of a text is reserved.
             InvalidRequest: a text is no address, run or network, or lies outside.
         """
-        leases: list[Lease] = []
+        gone: dict[Lease, None] = {}
         for pool, span in _spans(texts, self.pools_of(reference)):
             known = self.addresses.state.view.leases_of(pool.id)
             found = [lease for a in span if (lease := known.get(a)) and _is_reserved(lease)]
             if not found:
                 what = str(span.first) if not span.is_run else f"{span.first} to {span.last}"
                 raise NotFound("reservation of", f"{what} in pool {pool.id}")
-            leases += found
+            gone |= dict.fromkeys(found)
+        leases = tuple(gone)
         await self.addresses.state.commit(drops=leases, is_durable=True)
         self._tell(reference, leases, "no longer reserved")
-        return tuple(leases)
+        return leases
 
     def _wanted(
-        self, pool: Pool, address: IPAddress, span: Span, note: str, taken: list[Lease]
+        self, pool: Pool, address: IPAddress, is_of_run: bool, note: str, taken: list[Lease]
     ) -> Lease | None:
         """Return the lease to record, None where there is none to make; note what is in the way."""
         known = self.addresses.state.view.leases_of(pool.id).get(address)
         if known and _is_reserved(known):
             return replace(known, owner=note or known.owner)
-        if span.is_run and (not is_leasable(address, pool) or (known and not _is_endpoints(known))):
+        if is_of_run and (not is_leasable(address, pool) or (known and not _is_endpoints(known))):
             return None
         if known:
             taken.append(known)
@@ -197,6 +197,15 @@ def _spans(texts: Sequence[str], pools: Sequence[Pool]) -> list[tuple[Pool, Span
     if problems:
         raise InvalidRequest(problems)
     return found
+
+
+def _each(spans: Iterable[tuple[Pool, Span]]) -> dict[tuple[Pool, IPAddress], bool]:
+    """Return each address once, and whether it is meant as a part of runs only."""
+    each: dict[tuple[Pool, IPAddress], bool] = {}
+    for pool, span in spans:
+        for address in span:
+            each[pool, address] = span.is_run and each.get((pool, address), True)
+    return each
 
 
 def _span(text: str) -> Span:

@@ -85,6 +85,22 @@ async def test_reserve_of_both_families_of_a_network_finds_their_pools(
     assert set(reserved(world)) == {"fd09::5", "10.9.0.5"}
 
 
+async def test_address_that_is_named_several_times_is_reserved_and_given_back_once(
+    world: World, pool: Pool
+) -> None:
+    texts = ["10.9.0.5", "10.9.0.4-10.9.0.6", "10.9.0.5"]
+
+    made = await world.reservations.reserve("lab", texts, "")
+    gone = await world.reservations.unreserve("lab", texts)
+
+    assert sorted(str(lease.address) for lease in made) == ["10.9.0.4", "10.9.0.5", "10.9.0.6"]
+    assert sorted(gone, key=lambda lease: lease.address) == sorted(
+        made, key=lambda lease: lease.address
+    )
+    with pytest.raises(InvalidRequest, match="network address"):
+        await world.reservations.reserve("lab", ["10.9.0.0/28", "10.9.0.0"], "")
+
+
 async def test_release_of_a_reserved_address_leaves_it_reserved(world: World, pool: Pool) -> None:
     await world.reservations.reserve("lab", ["10.9.0.5"], "nas")
 
