@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_address
 from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
 
+from netplug.addresses import parse_address
 from netplug.api import wire
 from netplug.api.admin_wire import Services, time_json
 from netplug.errors import Conflict, InvalidRequest
@@ -116,7 +116,7 @@ def _one(pools: Sequence[Pool]) -> Sequence[Pool]:
 
 def _address(text: str) -> IPAddress:
     try:
-        return ip_address(text)
+        return parse_address(text)
     except ValueError as error:
         raise InvalidRequest([str(error)]) from error
 

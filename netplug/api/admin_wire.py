@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 
 from netplug import __version__
+from netplug.addresses import parse_address
 from netplug.api import wire
 from netplug.api.portspec import host_ports, port_requests
 from netplug.clock import Clock
@@ -140,8 +141,10 @@ def _subnet_wish(body: SubnetBody, problems: list[str]) -> SubnetWish:
     return SubnetWish(
         pool=pool,
         sub_range=_parse(ip_network, body.range, problems),
-        gateway=_parse(ip_address, body.gateway, problems),
-        aux=tuple((n, _parse(ip_address, text, problems)) for n, text in sorted(body.aux.items())),
+        gateway=_parse(parse_address, body.gateway, problems),
+        aux=tuple(
+            (n, _parse(parse_address, text, problems)) for n, text in sorted(body.aux.items())
+        ),
         is_ipv6=pool is not None and pool.version == 6,
     )
 
@@ -155,7 +158,7 @@ def attach_wish(body: AttachBody) -> AttachWish:
     problems: list[str] = []
     if (body.netns is None) == (body.pid is None):
         problems.append("one of netns and pid is wanted")
-    addresses = [_parse(ip_address, text, problems) for text in body.addresses]
+    addresses = [_parse(parse_address, text, problems) for text in body.addresses]
     mac = wire.mac_text(body.mac or "", problems)
     if problems:
         raise InvalidRequest(problems)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from netplug import labels
+from netplug.addresses import parse_address
 from netplug.contract.driver import Attachment
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import InvalidRequest
@@ -359,7 +360,7 @@ def address_of(body: AddressBody) -> IPAddress:
         InvalidRequest: it does not parse.
     """
     try:
-        return ip_address(body.address or "")
+        return parse_address(body.address or "")
     except ValueError as error:
         raise InvalidRequest([str(error)]) from error
 

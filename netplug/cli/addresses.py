@@ -22,8 +22,10 @@ def cidr(text: str) -> IPNetwork:
 
 def ip(text: str) -> IPAddress:
     """Return the address that `text` is."""
+    from netplug.addresses import parse_address
+
     try:
-        return ipaddress.ip_address(text)
+        return parse_address(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
 

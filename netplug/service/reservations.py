@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
+from netplug.addresses import parse_address
 from netplug.contract.ipam import AddressRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound
 from netplug.model import IPAddress, Lease, LeaseKind, Pool
@@ -216,12 +217,12 @@ def _span(text: str) -> Span:
     """
     first, dash, last = text.partition("-")
     if dash:
-        one, two = ip_address(first.strip()), ip_address(last.strip())
+        one, two = parse_address(first.strip()), parse_address(last.strip())
         if one.version != two.version or int(one) > int(two):
             raise ValueError(f"{text} is no run of addresses: it ends before it begins")
         return Span(first=one, last=two, is_run=True)
     if "/" in text:
         network = ip_network(text)
         return Span(first=network[0], last=network[-1], is_run=True)
-    address = ip_address(text)
+    address = parse_address(text)
     return Span(first=address, last=address)

@@ -341,6 +341,11 @@ def test_address_request_says_what_for_and_for_whom(
     )
 
 
+def test_address_request_with_a_zone_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="has a zone"):
+        wire.address_request(address_body(Address="fd00::9%eth0"))
+
+
 def test_address_request_takes_a_given_address() -> None:
     assert wire.address_request(address_body(Address="10.44.0.9")).address == ip_address(
         "10.44.0.9"

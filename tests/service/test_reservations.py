@@ -121,6 +121,14 @@ async def test_reserve_again_keeps_it_and_takes_a_new_note(world: World, pool: P
     assert (noted.created_at, noted.owner) == (first.created_at, "printer")
 
 
+@pytest.mark.parametrize("text", ["fd09::5%eth0", "fd09::5%eth0-fd09::6"])
+async def test_reserve_an_address_with_a_zone_is_refused(
+    world: World, pool: Pool, text: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="has a zone"):
+        await world.reservations.reserve("lab", [text], "")
+
+
 async def test_reserve_what_an_endpoint_has_reserves_nothing(world: World, pool: Pool) -> None:
     attached = await world.standalone.attach(AttachWish(network="lab", netns=NETNS, name="a"))
     held = next(a.ip for a in attached.addresses if a.version == 4)
