@@ -73,7 +73,7 @@ def leaked_lease(world: World) -> str:
 
 
 def leases(world: World) -> set[str]:
-    shown = world.pynet.admin("GET", f"/v1/ipam/{pool_of(world)}").body
+    shown = world.pynet.admin("GET", f"/v1/ipam/pools/{pool_of(world)}").body
     return {lease["address"] for lease in shown["leases"]}
 
 

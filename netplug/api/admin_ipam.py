@@ -98,7 +98,7 @@ CALLS = (
     ("DELETE", "/v1/ipam/reservations", unreserve),
     ("GET", "/v1/ipam/audit", audit),
     ("POST", "/v1/ipam/audit", repair),
-    ("GET", "/v1/ipam/{pool:.+}", show_pool),
+    ("GET", "/v1/ipam/pools/{pool:.*}", show_pool),
 )
 
 

@@ -175,7 +175,7 @@ class AdminClient:
 
     def pool(self, ref: str) -> PoolDetail:
         """Return one pool and its leases."""
-        return self._call(PoolDetail, "GET", f"/ipam/{_quoted(ref)}")
+        return self._call(PoolDetail, "GET", f"/ipam/pools/{_quoted(ref)}")
 
     def leases(self, pool: str | None = None) -> Leases:
         """Return the leases of a pool, of a network, or all."""

@@ -321,7 +321,7 @@ async def test_list_pools_is_as_documented(admin: Client) -> None:
 async def test_show_pool_by_id_or_network_shows_its_leases(admin: Client, ref: str) -> None:
     await attached(admin)
 
-    pool = await admin.get(f"/v1/ipam/{ref}")
+    pool = await admin.get(f"/v1/ipam/pools/{ref}")
 
     leases = pool.pop("leases")
     assert_shape(pool, "Pool", "collisions")
@@ -337,7 +337,7 @@ async def test_show_pool_by_id_or_network_shows_its_leases(admin: Client, ref: s
         ("DELETE", "/v1/networks/none", "network"),
         ("GET", "/v1/endpoints/none", "endpoint"),
         ("DELETE", "/v1/endpoints/none", "endpoint"),
-        ("GET", "/v1/ipam/none", "pool"),
+        ("GET", "/v1/ipam/pools/none", "pool"),
         ("GET", "/v1/unheard", "call"),
         ("PUT", "/v1/networks", "call"),
         ("GET", "/", "call"),
@@ -440,7 +440,7 @@ async def test_pool_of_two_spaces_is_ambiguous_by_its_network(admin: Client, wor
     pool = next(iter(world.state.view.pools.values()))
     await world.addresses.request_pool(PoolRequest(space="pynet-global", network=pool.network))
 
-    assert (await admin.send("GET", "/v1/ipam/10.9.0.0%2F24")).status == 409
+    assert (await admin.send("GET", "/v1/ipam/pools/10.9.0.0%2F24")).status == 409
 
 
 async def test_call_with_a_body_beyond_the_limit_is_400(admin: Client) -> None:

@@ -130,7 +130,26 @@ async def test_call_that_makes_no_sense_is_refused(
 async def test_show_of_a_network_with_two_pools_names_them(admin: Client) -> None:
     await admin.post("/v1/networks", {"name": "dual", "ipv6": True})
 
-    reply = await admin.send("GET", "/v1/ipam/dual")
+    reply = await admin.send("GET", "/v1/ipam/pools/dual")
 
     assert reply.status == 409
     assert "pynet-local/10.208.0.0/24" in reply.body["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["leases", "audit"])
+async def test_show_of_a_network_that_is_called_like_a_call(admin: Client, name: str) -> None:
+    await admin.post("/v1/networks", {"name": name})
+
+    shown = await admin.get(f"/v1/ipam/pools/{name}")
+
+    assert shown["networks"] == [name]
+
+
+async def test_nothing_is_no_name_of_the_only_pool_there_is(admin: Client) -> None:
+    await attached(admin)
+    nameless = {"pool": "", "addresses": ["10.9.0.9"]}
+
+    shown = await admin.send("GET", "/v1/ipam/pools/")
+    reserved = await admin.send("POST", "/v1/ipam/reservations", json.dumps(nameless))
+
+    assert (shown.status, reserved.status) == (404, 404)

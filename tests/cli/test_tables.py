@@ -22,7 +22,7 @@ _CALLS = {
     "GET /v1/dns/counters": replies.DNS_CLIENTS,
     "GET /v1/dns/lookup?name=a&type=A&network=web": replies.LOOKUP,
     "GET /v1/ipam": {"pools": [replies.POOL, replies.LARGE_POOL]},
-    "GET /v1/ipam/web": replies.POOL_DETAIL,
+    "GET /v1/ipam/pools/web": replies.POOL_DETAIL,
     "GET /v1/ipam/leases": {"leases": replies.LEASES},
     "GET /v1/ipam/leases?pool=web": {"leases": replies.LEASES},
     "GET /v1/ipam/audit": replies.AUDIT,
