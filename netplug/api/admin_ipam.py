@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
 import msgspec
@@ -14,7 +14,17 @@ from netplug.addresses import parse_address
 from netplug.api import wire
 from netplug.api.admin_wire import Services, time_json
 from netplug.errors import Conflict, InvalidRequest
-from netplug.model import Endpoint, IPAddress, IPNetwork, Lease, Network, Pool, PoolId, View
+from netplug.model import (
+    Endpoint,
+    IPAddress,
+    IPNetwork,
+    Lease,
+    Network,
+    NetworkId,
+    Pool,
+    PoolId,
+    View,
+)
 from netplug.service.audit import Finding
 from netplug.service.auditor import Audit
 from netplug.service.reached import Collision
@@ -157,22 +167,30 @@ def _pool_json(pool: Pool, services: Services) -> dict[str, object]:
     }
 
 
-def _leases_json(pools: Sequence[Pool], view: View) -> list[dict[str, object]]:
-    return [row for pool in pools for row in _rows(pool, view)]
+def _leases_json(pools: Iterable[Pool], view: View) -> list[dict[str, object]]:
+    """Return a row for each lease; where it has no owner, who has the address is one."""
+    holders = _holders(pools, view)
+    return [
+        _lease_json(lease, holders.get((pool.id, lease.address), ""))
+        for pool in pools
+        for lease in view.leases_of(pool.id).values()
+    ]
 
 
-def _rows(pool: Pool, view: View) -> Iterator[dict[str, object]]:
-    """Yield a row for each lease; where it has no owner, who has the address is one."""
-    networks = [n for n in view.networks.values() if pool.id in n.pool_ids]
-    ids = {network.id for network in networks}
-    holders: dict[IPAddress, str] = {}
+def _holders(pools: Iterable[Pool], view: View) -> dict[tuple[PoolId, IPAddress], str]:
+    """Return who has which address of pools, in one pass over networks and endpoints."""
+    wanted = {pool.id for pool in pools}
+    pools_of: dict[NetworkId, list[PoolId]] = {}
+    found: dict[tuple[PoolId, IPAddress], str] = {}
+    for network in view.networks.values():
+        if pool_ids := [pool_id for pool_id in network.pool_ids if pool_id in wanted]:
+            pools_of[network.id] = pool_ids
+            for gateway in [s.gateway.ip for s in network.subnets if s.gateway]:
+                found |= dict.fromkeys(((i, gateway) for i in pool_ids), network.label)
     for endpoint in view.endpoints.values():
-        if endpoint.network_id in ids:
-            holders |= {a.ip: endpoint.label for a in endpoint.addresses}
-    for network in networks:
-        holders |= {s.gateway.ip: network.label for s in network.subnets if s.gateway}
-    for lease in sorted(view.leases_of(pool.id).values(), key=lambda lease: int(lease.address)):
-        yield _lease_json(lease, holders.get(lease.address, ""))
+        for pool_id in pools_of.get(endpoint.network_id, ()):
+            found |= {(pool_id, a.ip): endpoint.label for a in endpoint.addresses}
+    return found
 
 
 def _lease_json(lease: Lease, holder: str = "") -> dict[str, object]:
