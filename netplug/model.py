@@ -470,7 +470,7 @@ class View:
     for leases see `netplug.leases`. Pools with no lease and nothing withheld have no book.
     `engine_subnets` are those of the bridges that the engine makes itself; None until it told.
     `beside_us` are those of all its networks that are not ours.
-    `sandboxes` are the endpoints in each.
+    `sandboxes` are the endpoints in each, `pool_users` the networks that have the pools.
     """
 
     host: HostState
@@ -483,6 +483,7 @@ class View:
         default_factory=lambda: MappingProxyType({})
     )
     pools: Mapping[PoolId, Pool] = field(default_factory=lambda: MappingProxyType({}))
+    pool_users: Mapping[PoolId, NetworkId] = field(default_factory=lambda: MappingProxyType({}))
     leases: Mapping[PoolId, LeaseBook] = field(default_factory=lambda: MappingProxyType({}))
     sticky: Mapping[PoolId, StickyBook] = field(default_factory=lambda: MappingProxyType({}))
     records: Mapping[NameKey, NameRecord] = field(default_factory=lambda: MappingProxyType({}))
@@ -548,6 +549,11 @@ class View:
         """Return who keeps which address of a pool; such addresses are withheld."""
         return self.sticky.get(pool_id, _NOTHING_KEPT)
 
+    def network_of(self, pool_id: PoolId) -> Network | None:
+        """Return the network that has a pool; None for an unknown pool, and one of another's."""
+        user = self.pool_users.get(pool_id)
+        return None if user is None else self.networks[user]
+
     def endpoints_of(self, network_id: NetworkId) -> tuple[Endpoint, ...]:
         """Return the endpoints on a network."""
         return tuple(e for e in self.endpoints.values() if e.network_id == network_id)
@@ -582,6 +588,7 @@ class _Draft:
         """Put `record` in the place of its namesake."""
         match record:
             case Network():
+                self._have(record.id, record.pool_ids)
                 self._table("networks")[record.id] = record
             case Endpoint():
                 self._move(record.id, record.sandbox)
@@ -603,6 +610,7 @@ class _Draft:
         """Leave `record` out; a pool's leases and what is kept of it go with it."""
         match record:
             case Network():
+                self._have(record.id, ())
                 self._table("networks").pop(record.id, None)
             case Endpoint():
                 self._move(record.id, "")
@@ -661,6 +669,18 @@ class _Draft:
             self._table("sticky")[pool_id] = kept
         else:
             self._table("sticky").pop(pool_id, None)
+
+    def _have(self, network_id: NetworkId, pool_ids: tuple[PoolId, ...]) -> None:
+        """Note which pools a network has from now on."""
+        before = self._table("networks").get(network_id)
+        known = before.pool_ids if before else ()
+        if known == pool_ids:
+            return
+        users = self._table("pool_users")
+        for pool_id in known:
+            if users.get(pool_id) == network_id:
+                del users[pool_id]
+        users |= dict.fromkeys(pool_ids, network_id)
 
     def _move(self, endpoint_id: EndpointId, sandbox: str) -> None:
         """Note in which sandbox an endpoint is from now on, if in any."""

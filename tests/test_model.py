@@ -130,6 +130,25 @@ def test_what_is_kept_is_withheld_for_exactly_as_long() -> None:
     ]
 
 
+def test_network_of_a_pool_is_the_one_that_has_it_now() -> None:
+    one, other = POOLS
+    with_one, with_other = (replace(NETWORKS[0], pool_ids=(pool.id,)) for pool in POOLS)
+
+    has_one = EMPTY.with_records([with_one, NETWORKS[1]])
+    has_other = has_one.with_records([with_other])
+    moved = has_one.with_records([replace(NETWORKS[1], pool_ids=(one.id,)), with_other])
+    gone = moved.without([with_other])
+
+    assert [view.network_of(one.id) for view in (EMPTY, has_one, has_other)] == [
+        None,
+        with_one,
+        None,
+    ]
+    assert has_other.network_of(other.id) == with_other
+    assert moved.network_of(one.id) == replace(NETWORKS[1], pool_ids=(one.id,))
+    assert (gone.network_of(other.id), set(gone.pool_users)) == (None, {one.id})
+
+
 def test_endpoints_of_a_network_are_its_own() -> None:
     view = EMPTY.with_records(RECORDS)
 

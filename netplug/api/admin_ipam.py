@@ -220,7 +220,7 @@ def _finding_json(finding: Finding, services: Services) -> dict[str, object]:
     networks: list[str] = []
     match record:
         case Lease(pool_id=pool_id) | Pool(id=pool_id):
-            networks = sorted(n.label for n in view.networks.values() if pool_id in n.pool_ids)
+            networks = [n.label for n in [view.network_of(pool_id)] if n]
         case Endpoint(network_id=network_id):
             networks = [n.label for n in [view.networks.get(network_id)] if n]
         case Network():

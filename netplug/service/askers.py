@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from netplug.contract.ipam import AddressRequest
-from netplug.model import IPAddress, LeaseKind, Network, Origin, Pool, Sticky, View
+from netplug.model import IPAddress, LeaseKind, Origin, Pool, Sticky, View
 from netplug.service.candidates import Candidate, Candidates
 
 _One = TypeVar("_One")
@@ -49,7 +49,7 @@ def tell(
     if request.name:
         service = request.service or candidates.replica_named(request.name)
         return Asker(replace(request, service=service))
-    network = _network_of(pool, view) if _is_open(request, pool) else None
+    network = view.network_of(pool.id) if _is_open(request, pool) else None
     if network is None or network.origin is not Origin.DOCKER:
         return Asker(request)
     if is_followed:
@@ -71,10 +71,6 @@ def _is_open(request: AddressRequest, pool: Pool) -> bool:
 
 def _named(request: AddressRequest, who: Candidate | Sticky) -> AddressRequest:
     return replace(request, name=who.name, service=who.service, owner=who.name)
-
-
-def _network_of(pool: Pool, view: View) -> Network | None:
-    return next((n for n in view.networks.values() if pool.id in n.pool_ids), None)
 
 
 def _only(found: Iterable[_One]) -> _One | None:

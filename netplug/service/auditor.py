@@ -203,8 +203,7 @@ class Auditor:
         if lease.kind is LeaseKind.RESERVED:
             return "is reserved; 'pynet ipam unreserve' gives it back"
         view = self.addresses.state.view
-        networks = [n for n in view.networks.values() if lease.pool_id in n.pool_ids]
-        for network in networks:
+        if (network := view.network_of(lease.pool_id)) is not None:
             if what := of_network(network).get(lease.address):
                 return f"is {what} of network {network.label}"
             for endpoint in view.endpoints_of(network.id):
