@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -112,22 +113,33 @@ def _gives_way(holder: Sticky, lease: Lease, before: Endpoint, who: _Holder) -> 
     )
 
 
-def refreshed(view: View, keep: timedelta, now: datetime) -> Change:
-    """Return what is kept for those who still have it, and what is kept no longer.
+def stale(view: View, keep: timedelta, now: datetime) -> list[Sticky]:
+    """Return what is kept on word that is old, and what belongs to no pool."""
+    stale_at = now - keep * _REFRESHED_EVERY
+    return [
+        kept
+        for pool_id, book in view.sticky.items()
+        for kept in book
+        if kept.held_at < stale_at or pool_id not in view.pools
+    ]
+
+
+def refreshed(view: View, seen: Iterable[Sticky], keep: timedelta, now: datetime) -> Change:
+    """Return what of it is kept for those who still have it, and what is kept no longer.
 
     Nothing is dropped before `keep` has passed since the release, and nothing stays for long after.
     """
     puts, drops = list[Record](), list[Record]()
     stale_at = now - keep * _REFRESHED_EVERY
-    for pool_id, book in view.sticky.items():
-        leases = view.leases_of(pool_id)
-        for kept in book:
-            if pool_id not in view.pools:
-                drops.append(kept)
-            elif kept.held_at < stale_at:
-                lease = leases.get(kept.address)
-                if lease is not None and lease.owner == kept.name:
-                    puts.append(replace(kept, held_at=now))
-                elif kept.held_at < stale_at - keep:
-                    drops.append(kept)
+    for place in seen:
+        kept = view.sticky_of(place.pool_id).get(place.address)
+        if kept is None:
+            continue
+        lease = view.leases_of(kept.pool_id).get(kept.address)
+        is_held = lease is not None and lease.owner == kept.name
+        is_over = kept.held_at < stale_at - keep and not is_held
+        if is_over or kept.pool_id not in view.pools:
+            drops.append(kept)
+        elif is_held and kept.held_at < stale_at:
+            puts.append(replace(kept, held_at=now))
     return Change(puts=tuple(puts), drops=tuple(drops))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -26,9 +27,10 @@ from netplug.model import (
     PoolId,
     Stickiness,
     Sticky,
+    View,
 )
 from netplug.service.candidates import Candidates
-from netplug.service.kept import learned, refreshed
+from netplug.service.kept import Change, learned, refreshed, stale
 from netplug.service.standalone import AttachWish, NetworkWish
 from tests.service.world import COOLDOWN_S, NETNS, NOON, World, network, refuse_commits
 
@@ -430,6 +432,41 @@ async def test_the_sweep_forgets_who_did_not_come_back_in_time(world: World, poo
     assert sorted(kept(await world.restarted()).values()) == ["here"]
 
 
+async def test_the_sweep_leaves_alone_whose_address_is_being_granted_again(
+    world: World, pool: Pool
+) -> None:
+    await give_back(world, await ask(world, "late"))
+    world.clock.advance(2 * WEEK.total_seconds())
+
+    async with world.store.held() as arrived:
+        asked = asyncio.create_task(ask(world, "late"))
+        await arrived.get()
+        await world.addresses.refresh_kept()
+    await asked
+
+    assert kept(world) == {"10.1.0.1": "late"}
+
+
+async def test_the_sweep_writes_many_in_parts(world: World, pool: Pool) -> None:
+    written: list[int] = []
+    many = [
+        Sticky(pool_id=POOL_ID, name=str(n), address=ip_address("10.1.0.0") + n, held_at=NOON)
+        for n in range(600)
+    ]
+    await world.state.commit(puts=many)
+    world.clock.advance(2 * WEEK.total_seconds())
+    world.store.before_commit = lambda batch: written.append(len(batch.drops))
+
+    await world.addresses.refresh_kept()
+
+    assert written == [500, 100]
+    assert kept(world) == {}
+
+
+def change(view: View, now: datetime) -> Change:
+    return refreshed(view, stale(view, WEEK, now), WEEK, now)
+
+
 def test_refreshed_counts_from_the_release_and_not_for_whoever_has_it_by_mistake(
     world: World,
 ) -> None:
@@ -441,15 +478,15 @@ def test_refreshed_counts_from_the_release_and_not_for_whoever_has_it_by_mistake
     held = world.state.view.with_records([pool, sticky, lease])
     taken = held.with_records([replace(lease, owner="db")])
 
-    assert refreshed(held, WEEK, NOON).puts == ()
-    assert refreshed(held, WEEK, soon).puts == (replace(sticky, held_at=soon),)
-    assert refreshed(held, WEEK, late).drops == ()
-    assert refreshed(taken, WEEK, soon).puts == ()
-    assert refreshed(taken, WEEK, late).drops == (sticky,)
+    assert change(held, NOON).puts == ()
+    assert change(held, soon).puts == (replace(sticky, held_at=soon),)
+    assert change(held, late).drops == ()
+    assert change(taken, soon).puts == ()
+    assert change(taken, late).drops == (sticky,)
 
 
 def test_refreshed_drops_what_belongs_to_no_pool(world: World) -> None:
     sticky = Sticky(pool_id=POOL_ID, name="web", address=ip_address("10.1.0.2"), held_at=NOON)
     orphan = world.state.view.with_records([sticky])
 
-    assert refreshed(orphan, WEEK, NOON).drops == (sticky,)
+    assert change(orphan, NOON).drops == (sticky,)
