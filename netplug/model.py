@@ -526,18 +526,11 @@ class View:
         """Return this view beside an engine that has changed."""
         return replace(self, engine_subnets=subnets, beside_us=beside_us)
 
-    def with_withheld(
-        self,
-        pool_id: PoolId,
-        *,
-        more: Iterable[IPAddress] = (),
-        fewer: Iterable[IPAddress] = (),
-    ) -> View:
-        """Return a view in which more or fewer addresses of a pool are withheld, if it is known."""
+    def without_withheld(self, addresses: Mapping[PoolId, Iterable[IPAddress]]) -> View:
+        """Return a view in which these are withheld no more, but for those that are kept."""
         draft = _Draft(self)
-        for address in more:
-            draft.withhold(pool_id, address)
-        draft.release_withheld(pool_id, fewer)
+        for pool_id, of_pool in addresses.items():
+            draft.release_withheld(pool_id, of_pool)
         return draft.view()
 
     def leases_of(self, pool_id: PoolId) -> LeaseBook:

@@ -116,7 +116,7 @@ def test_what_is_kept_is_withheld_for_exactly_as_long() -> None:
     address = STICKIES[1].address
     book = EMPTY.with_records([POOLS[1], STICKIES[1]])
 
-    rested = book.with_withheld(POOLS[1].id, fewer=[address])
+    rested = book.without_withheld({POOLS[1].id: [address]})
     after = rested.without([STICKIES[1]])
 
     def next_free(view: View) -> int | None:

@@ -155,8 +155,8 @@ class Addresses:
             self.cooldown.begin(lease.pool_id, lease.address, now_s)
 
     def _end_rests(self) -> None:
-        for pool_id, addresses in self.cooldown.over(self.clock.monotonic_s()).items():
-            self.state.release_withheld(pool_id, addresses)
+        if rested := self.cooldown.over(self.clock.monotonic_s()):
+            self.state.release_withheld(rested)
 
     async def refresh_kept(self) -> None:
         """Forget for whom addresses were kept who did not come back in time.

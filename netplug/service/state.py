@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv6Network
 
 from netplug.contract.store import Batch, Store
@@ -86,9 +86,9 @@ class State:
         """Publish a view in which the addresses of records are withheld; that is not stored."""
         self.view = self.view.changed(withheld=records)
 
-    def release_withheld(self, pool_id: PoolId, addresses: Iterable[IPAddress]) -> None:
-        """Publish a view in which addresses of a pool are withheld no more."""
-        self.view = self.view.with_withheld(pool_id, fewer=addresses)
+    def release_withheld(self, addresses: Mapping[PoolId, Iterable[IPAddress]]) -> None:
+        """Publish a view in which addresses of pools are withheld no more."""
+        self.view = self.view.without_withheld(addresses)
 
     def learn_engine_subnets(
         self, subnets: frozenset[IPNetwork], beside_us: frozenset[Reached] = frozenset()

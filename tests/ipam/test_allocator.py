@@ -198,7 +198,7 @@ def test_choose_given_address_that_is_leased_names_the_holder(
 
 
 def withheld(view: View, pool: Pool, *addresses: str) -> View:
-    return view.with_withheld(pool.id, more=map(ip_address, addresses))
+    return view.changed(withheld=leases_of(pool, addresses))
 
 
 def test_choose_takes_withheld_addresses_last_and_in_turn() -> None:
