@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 
 from netplug import __version__
-from netplug.addresses import parse_address
+from netplug.addresses import parse_address, parse_network
 from netplug.api import wire
 from netplug.api.portspec import host_ports, port_requests
 from netplug.clock import Clock
@@ -137,10 +136,10 @@ def network_wish(body: NetworkCreateBody) -> NetworkWish:
 
 
 def _subnet_wish(body: SubnetBody, problems: list[str]) -> SubnetWish:
-    pool = _parse(ip_network, body.pool, problems)
+    pool = _parse(parse_network, body.pool, problems)
     return SubnetWish(
         pool=pool,
-        sub_range=_parse(ip_network, body.range, problems),
+        sub_range=_parse(parse_network, body.range, problems),
         gateway=_parse(parse_address, body.gateway, problems),
         aux=tuple(
             (n, _parse(parse_address, text, problems)) for n, text in sorted(body.aux.items())

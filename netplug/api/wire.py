@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 from typing import Any, TypeVar
 
 import msgspec
 
 from netplug import labels
-from netplug.addresses import parse_address
+from netplug.addresses import parse_address, parse_network
 from netplug.contract.driver import Attachment
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import InvalidRequest
@@ -462,7 +462,7 @@ def _network(what: str, text: str | None, problems: list[str]) -> IPNetwork | No
     if not text:
         return None
     try:
-        network = ip_network(text, strict=False)
+        network = parse_network(text, strict=False)
     except ValueError:
         problems.append(f"{what} {text!r} is not a network such as 10.9.0.0/24 or fd00::/64")
         return None
@@ -486,7 +486,7 @@ def _subnet(data: IpamData, problems: list[str]) -> Subnet | None:
     """Return a subnet; `None` for the null IPAM, which manages no addresses."""
     if not data.pool:
         return None
-    pool = _parse(ip_network, data.pool, problems)
+    pool = _parse(parse_network, data.pool, problems)
     gateway = _parse(ip_interface, data.gateway, problems) if data.gateway else None
     aux = tuple(_aux(data.aux_addresses or {}, problems))
     if pool is None or not pool.prefixlen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,10 @@ if TYPE_CHECKING:
 
 def cidr(text: str) -> IPNetwork:
     """Return the network that `text` is."""
+    from netplug.addresses import parse_network
+
     try:
-        return ipaddress.ip_network(text)
+        return parse_network(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
 

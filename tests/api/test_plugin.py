@@ -297,6 +297,11 @@ async def test_calls_of_the_ipam_answer_as_dockerd_wants(plugin: Client, world: 
         ),
         ({"Pool": "ten"}, 400, "pool 'ten' is not a network such as 10.9.0.0/24 or fd00::/64"),
         (
+            {"Pool": "fd00::%eth0/64", "V6": True},
+            400,
+            "pool 'fd00::%eth0/64' is not a network such as 10.9.0.0/24 or fd00::/64",
+        ),
+        (
             {"Pool": "10.9.0.0/24", "SubPool": "10.8.0.0/25"},
             400,
             "range 10.8.0.0/25 lies outside pool 10.9.0.0/24",
