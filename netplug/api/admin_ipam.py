@@ -70,8 +70,10 @@ async def list_leases(services: Services, request: web.Request) -> object:
 
 async def release(services: Services, request: web.Request) -> object:
     """Release a lease that nobody has."""
-    (pool,) = _one(services.reservations.pools_of(request.query.get("pool", "")))
-    await services.auditor.release(pool, _address(request.query.get("address", "")))
+    pools = services.reservations.pools_of(request.query.get("pool", ""))
+    address = _address(request.query.get("address", ""))
+    (pool,) = _one([p for p in pools if address in p.network] or pools)
+    await services.auditor.release(pool, address)
     return {}
 
 

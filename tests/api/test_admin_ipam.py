@@ -104,6 +104,22 @@ async def test_release_of_a_lease_that_nobody_has(admin: Client, world: World) -
     assert (released.status, released.body, gone.status) == (200, {}, 404)
 
 
+async def test_release_of_a_network_with_two_pools_finds_the_one_of_the_address(
+    admin: Client, world: World
+) -> None:
+    await admin.post("/v1/networks", {"name": "dual", "ipv6": True})
+    for pool in world.state.view.pools.values():
+        await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+    world.clock.advance(GRACE.total_seconds() + 1)
+    await world.identities.learn(world.engine.snapshot(world.clock.now()))
+
+    reply = await admin.send("DELETE", "/v1/ipam/leases?pool=dual&address=10.208.0.2")
+    elsewhere = await admin.send("DELETE", "/v1/ipam/leases?pool=dual&address=10.9.0.2")
+
+    assert (reply.status, reply.body, elsewhere.status) == (200, {}, 409)
+    assert [len(book) for book in world.state.view.leases.values()] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("verb", "path", "body", "status"),
     [
