@@ -114,7 +114,28 @@ def _network_problems(request: PoolRequest) -> list[str]:
         problems.append(f"pool {network} is IPv{network.version}, but {asked} was asked for")
     if network.prefixlen == 0:
         problems.append(f"pool {network} is every address there is")
+    elif kind := _unusable(network):
+        problems.append(
+            f"pool {network} has {kind} addresses, which hosts of a network cannot have"
+        )
     return problems
+
+
+def _unusable(network: IPNetwork) -> str:
+    """Return the word for addresses that no network of hosts has; empty where it may have them.
+
+    Source: IANA IPv4 and IPv6 Special-Purpose Address Registries.
+    """
+    if int(network.network_address) == 0:  # it asks for a size
+        return ""
+    if network.is_loopback:
+        return "loopback"
+    if network.is_multicast:
+        return "multicast"
+    if network.version == 6:
+        return "link-local" if network.is_link_local else ""
+    is_first = int(network.network_address) >> 24 == 0
+    return "reserved" if network.is_reserved or is_first else ""
 
 
 def _sub_range_problems(request: PoolRequest) -> list[str]:

@@ -11,7 +11,7 @@ import click
 from netplug.cli import show
 from netplug.cli.completion import leases_of, pools_or_networks_of
 from netplug.cli.session import Session, example, options, talks_to_daemon
-from netplug.errors import Drift
+from netplug.errors import Drift, EngineUnreachable
 
 if TYPE_CHECKING:
     from netplug.api.admin_types import Audit, Lease, Leases, PoolDetail, Pools, Repairs
@@ -116,8 +116,8 @@ def release(session: Session, pool: str, address: str) -> None:
 def audit(session: Session, fix: bool, yes: bool) -> None:
     """Compare leases with endpoints, Docker's containers and the kernel.
 
-    Exits with 11 if something is found that is not repaired. An address that somebody has is never
-    released.
+    Exits with 11 if something is found that is not repaired, and with 9 if nothing is, but Docker
+    could not be asked. An address that somebody has is never released.
     """
     with session.daemon("comparing leases") as daemon:
         reply = daemon.audit()
@@ -130,6 +130,8 @@ def audit(session: Session, fix: bool, yes: bool) -> None:
         session.show(repairs, _print_repairs)
     if reply["findings"]:
         raise click.exceptions.Exit(Drift.exit_code)
+    if reply["problem"]:
+        raise click.exceptions.Exit(EngineUnreachable.exit_code)
 
 
 def _confirmed(session: Session, found: Audit, count: int, *, is_sure: bool) -> bool:

@@ -67,6 +67,7 @@ def test_audit_that_could_not_judge_everything_says_why(pynet: Pynet, daemon: Ca
     result = pynet("ipam", "audit")
 
     assert result.stderr == "only what came without Docker was judged: it is away\n"
+    assert result.exit_code == 9
 
 
 @pytest.mark.parametrize("words", [(), ("--output", "json")])

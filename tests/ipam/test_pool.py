@@ -97,6 +97,9 @@ def test_is_automatic_only_without_a_given_network(network: str, expected: bool)
         ("10.9.0.0/31", "10.9.0.0/32"),
         ("fd00::/64", "fd00::ffff:0/112"),
         ("::/96", ""),
+        ("169.254.7.0/24", ""),
+        ("100.64.0.0/10", ""),
+        ("2001:db8::/64", ""),
     ],
 )
 def test_check_sensible_request_passes(network: str, sub_range: str) -> None:
@@ -107,6 +110,22 @@ def test_check_sensible_request_passes(network: str, sub_range: str) -> None:
     ("network", "sub_range", "problem"),
     [
         ("0.0.0.0/0", "", "pool 0.0.0.0/0 is every address there is"),
+        *(
+            (
+                pool,
+                "",
+                f"pool {pool} has {kind} addresses, which hosts of a network cannot have",
+            )
+            for pool, kind in (
+                ("127.5.0.0/24", "loopback"),
+                ("::1/128", "loopback"),
+                ("224.5.0.0/24", "multicast"),
+                ("ff05::/64", "multicast"),
+                ("fe80::/64", "link-local"),
+                ("0.5.0.0/24", "reserved"),
+                ("255.255.255.0/24", "reserved"),
+            )
+        ),
         ("", "10.9.0.0/25", "range 10.9.0.0/25 needs a pool that it lies in"),
         ("0.0.0.0/24", "10.9.0.0/25", "range 10.9.0.0/25 needs a pool that it lies in"),
         ("10.9.0.0/24", "10.8.0.0/25", "range 10.8.0.0/25 lies outside pool 10.9.0.0/24"),
