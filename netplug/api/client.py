@@ -189,9 +189,9 @@ class AdminClient:
         """Keep addresses from everybody; return them."""
         return self._call(Leases, "POST", "/ipam/reservations", request)
 
-    def unreserve(self, pool: str, address: str) -> Leases:
-        """Give a reserved address, or run of them, back; return what was reserved."""
-        asked = _query(pool=pool, address=address)
+    def unreserve(self, pool: str, addresses: Sequence[str]) -> Leases:
+        """Give reserved addresses, or runs of them, back; return what was reserved."""
+        asked = _query(pool=pool) + "".join(f"&address={_quoted(one)}" for one in addresses)
         return self._call(Leases, "DELETE", "/ipam/reservations" + asked)
 
     def audit(self) -> Audit:

@@ -91,11 +91,13 @@ def reserve(session: Session, pool: str, addresses: tuple[str, ...], note: str) 
 )
 @talks_to_daemon
 def unreserve(session: Session, pool: str, addresses: tuple[str, ...]) -> None:
-    """Give each reserved ADDRESS back, or all that are reserved of a run, and print them."""
-    for address in addresses:
-        with session.daemon(f"giving back {address} of {pool}") as daemon:
-            reply = daemon.unreserve(pool, address)
-        session.show(reply, _print_addresses)
+    """Give each reserved ADDRESS back, or all that are reserved of a run, and print them.
+
+    If nothing of one is reserved, none is given back.
+    """
+    with session.daemon(f"giving back addresses of {pool}") as daemon:
+        reply = daemon.unreserve(pool, addresses)
+    session.show(reply, _print_addresses)
 
 
 @ipam.command(epilog=example("pynet ipam release pynet-local/10.9.0.0/24 10.9.0.7"))
@@ -128,6 +130,8 @@ def audit(session: Session, fix: bool, yes: bool) -> None:
         with session.daemon("repairing") as daemon:
             reply = repairs = daemon.repair(ids)
         session.show(repairs, _print_repairs)
+    elif session.wants_json:
+        session.show(reply, _print_audit)
     if reply["findings"]:
         raise click.exceptions.Exit(Drift.exit_code)
     if reply["problem"]:

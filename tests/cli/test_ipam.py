@@ -33,16 +33,13 @@ def test_reserve_sends_the_words_and_prints_the_addresses(
     assert result.stdout == "10.9.0.2\n10.9.0.5\n"
 
 
-def test_unreserve_gives_each_back_and_stops_at_the_first_refusal(
-    pynet: Pynet, daemon: CannedDaemon
-) -> None:
-    path = "DELETE /v1/ipam/reservations?pool=web&address="
-    daemon.reply(f"{path}10.9.0.5", {"leases": replies.LEASES[2:]})
-    daemon.refuse(f"{path}10.9.0.6", 404, kind="NotFound", message="no", exit_code=4)
+def test_unreserve_gives_all_back_in_one_call(pynet: Pynet, daemon: CannedDaemon) -> None:
+    path = "DELETE /v1/ipam/reservations?pool=web&address=10.9.0.5&address=10.9.0.64%2F28"
+    daemon.reply(path, {"leases": replies.LEASES[2:]})
 
-    result = pynet("ipam", "unreserve", "web", "10.9.0.5", "10.9.0.6", "10.9.0.7")
+    result = pynet("ipam", "unreserve", "web", "10.9.0.5", "10.9.0.64/28")
 
-    assert (result.stdout, result.exit_code, len(daemon.asked)) == ("10.9.0.5\n", 4, 2)
+    assert (result.stdout, result.exit_code, len(daemon.asked)) == ("10.9.0.5\n", 0, 1)
 
 
 def test_release_prints_the_address(pynet: Pynet, daemon: CannedDaemon) -> None:
@@ -106,6 +103,16 @@ def test_audit_fix_that_is_not_agreed_to_changes_nothing(
 
     assert result.exit_code != 0
     assert daemon.asked == [("GET /v1/ipam/audit", None)]
+
+
+def test_audit_fix_that_is_declined_tells_programs_what_was_found(
+    daemon: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.reply("GET /v1/ipam/audit", replies.AUDIT)
+
+    result = answer(monkeypatch, daemon, "n\n", "ipam", "audit", "--fix", "--output", "json")
+
+    assert (json.loads(result.stdout), result.exit_code) == (replies.AUDIT, 11)
 
 
 def test_audit_fix_with_yes_does_not_ask(pynet: Pynet, daemon: CannedDaemon) -> None:
