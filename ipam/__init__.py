@@ -4,7 +4,8 @@
     >>> from ipaddress import IPv6Network
     >>> from ipam.plugin import PoolIpam
     >>> from netplug.contract.ipam import AddressRequest, PoolRequest
-    >>> from netplug.model import HostState, View
+    >>> from netplug.model import HostState
+    >>> from netplug.view import View
     >>> now = datetime(2025, 1, 1, tzinfo=UTC)
     >>> ipam = PoolIpam()
     >>> view = View(host=HostState(instance="a", ula=IPv6Network("fd12:3456:789a::/48")))

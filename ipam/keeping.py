@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from netplug.contract.ipam import AddressRequest
-from netplug.model import IPAddress, Pool, Stickiness, Sticky, View
+from netplug.model import IPAddress, Pool, Stickiness, Sticky
+from netplug.view import View
 
 
 def is_kept(request: AddressRequest, pool: Pool) -> bool:

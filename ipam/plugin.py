@@ -13,16 +13,8 @@ from ipam.pool import check, hosts, is_automatic, is_sticky, may_overlap, overla
 from ipam.ranges import next_free
 from netplug.contract.ipam import AddressGrant, AddressRequest, PoolGrant, PoolRequest
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
-from netplug.model import (
-    IPAddress,
-    IPNetwork,
-    Lease,
-    LeaseKind,
-    Pool,
-    PoolRange,
-    Stickiness,
-    View,
-)
+from netplug.model import IPAddress, IPNetwork, Lease, LeaseKind, Pool, PoolRange, Stickiness
+from netplug.view import View
 
 DEFAULT_RANGES_IPV4 = (PoolRange(IPv4Network("10.208.0.0/12"), 24),)
 """4096 slices, clear of the defaults that it would share a host with.

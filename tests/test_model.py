@@ -21,8 +21,8 @@ from netplug.model import (
     PoolId,
     Record,
     Sticky,
-    View,
 )
+from netplug.view import View
 from tests.service.world import NOON
 
 HOST = HostState(instance="0f3a", ula=IPv6Network("fd12:3456:789a::/48"))

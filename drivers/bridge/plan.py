@@ -26,16 +26,7 @@ from netplug.contract.driver import (
     NameOptions,
 )
 from netplug.errors import Conflict, InvalidOptions, Unsupported
-from netplug.model import (
-    Endpoint,
-    IPAddress,
-    IPInterface,
-    Network,
-    Origin,
-    Parent,
-    Subnet,
-    View,
-)
+from netplug.model import Endpoint, IPAddress, IPInterface, Network, Origin, Parent, Subnet
 from netplug.plan.objects import (
     Address,
     Bridge,
@@ -52,6 +43,7 @@ from netplug.plan.objects import (
     Sysctl,
     Veth,
 )
+from netplug.view import View
 
 
 class BridgeDriver:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from drivers.host.options import HostOptions, Mode, parse
 from netplug.contract.driver import FactsWish
 from netplug.errors import Conflict, NotFound, Unsupported
-from netplug.model import LinkFacts, Network, Parent, View
+from netplug.model import LinkFacts, Network, Parent
 from netplug.plan.objects import Vlan
+from netplug.view import View
 
 VLAN_ID_MAX = 4094  # IEEE 802.1Q: 4095 is reserved, 0 is no VLAN
 

@@ -21,8 +21,9 @@ from drivers.options import MTU_MIN_IPV6_BYTES
 from drivers.subnets import refuse_overlap
 from netplug.contract.driver import Attachment, FactsWish, GatewaySkip, NameOptions
 from netplug.errors import Conflict, InvalidOptions
-from netplug.model import Endpoint, IPAddress, Network, NetworkState, Parent, View
+from netplug.model import Endpoint, IPAddress, Network, NetworkState, Parent
 from netplug.plan.objects import Firewall, KernelObject
+from netplug.view import View
 
 
 class ModePlanner(Protocol):

@@ -20,7 +20,7 @@ from drivers.host.parents import vlans
 from drivers.host.ports import routed_ports
 from drivers.links import host_link_name, network_mac, peer_link_name
 from netplug.contract.driver import Attachment
-from netplug.model import Endpoint, IPAddress, Network, Parent, StaticRoute, View
+from netplug.model import Endpoint, IPAddress, Network, Parent, StaticRoute
 from netplug.plan.objects import (
     Address,
     KernelObject,
@@ -34,6 +34,7 @@ from netplug.plan.objects import (
     SandboxMtu,
     Sysctl,
 )
+from netplug.view import View
 
 _IPV6_FORWARDING = tuple(
     Sysctl(name=f"net/ipv6/conf/{which}/forwarding", value="1", is_borrowed=True)

@@ -16,7 +16,7 @@ from drivers.host.shim import plan_routes, plan_shim
 from drivers.links import peer_link_name
 from drivers.subnets import gateways
 from netplug.contract.driver import Attachment
-from netplug.model import Endpoint, IPNetwork, Network, Parent, StaticRoute, View
+from netplug.model import Endpoint, IPNetwork, Network, Parent, StaticRoute
 from netplug.plan.objects import (
     KernelObject,
     SandboxFilter,
@@ -24,6 +24,7 @@ from netplug.plan.objects import (
     SandboxMtu,
     Sublink,
 )
+from netplug.view import View
 
 _EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 

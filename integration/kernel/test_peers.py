@@ -15,10 +15,11 @@ from integration.lab import eventually, probes
 from integration.lab.namespace import Namespace
 from integration.lab.process import run
 from netplug.kernel.linux import LinuxKernel
-from netplug.model import Endpoint, EndpointId, Network, View
+from netplug.model import Endpoint, EndpointId, Network
 from netplug.plan.diff import diff
 from netplug.plan.objects import KernelObject
 from netplug.service.endpoints import mac_for
+from netplug.view import View
 from tests.drivers.networks import NOON, network, view
 
 DRIVER = BridgeDriver()

@@ -15,9 +15,10 @@ from netplug.api.admin_wire import Services, by_name, endpoint_of, endpoints_nam
 from netplug.contract.driver import NameMode, NameOptions
 from netplug.contract.names import ClientCounters, LoggedQuery, NameAnswer, NameClient
 from netplug.errors import InvalidRequest, NotFound
-from netplug.model import Endpoint, NameRecord, Network, NetworkId, RecordKind, View
+from netplug.model import Endpoint, NameRecord, Network, NetworkId, RecordKind
 from netplug.service.names import HOST_CLIENT
 from netplug.service.who import NameOrigin, names_of
+from netplug.view import View
 
 _HEARTBEAT_S = 15.0
 # The latest questions come at once; when none follows for so long, those to come are meant.

@@ -14,20 +14,11 @@ from netplug.addresses import parse_address
 from netplug.api import wire
 from netplug.api.admin_wire import Services, time_json
 from netplug.errors import Conflict, InvalidRequest
-from netplug.model import (
-    Endpoint,
-    IPAddress,
-    IPNetwork,
-    Lease,
-    Network,
-    NetworkId,
-    Pool,
-    PoolId,
-    View,
-)
+from netplug.model import Endpoint, IPAddress, IPNetwork, Lease, Network, NetworkId, Pool, PoolId
 from netplug.service.audit import Finding
 from netplug.service.auditor import Audit
 from netplug.service.reached import Collision
+from netplug.view import View
 
 
 class ReserveBody(msgspec.Struct, forbid_unknown_fields=True):

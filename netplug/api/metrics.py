@@ -16,7 +16,7 @@ from aiohttp import web
 from netplug.api.admin_wire import Services
 from netplug.contract.names import ClientCounters
 from netplug.errors import DeadlineExceeded
-from netplug.model import View
+from netplug.view import View
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -7,15 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from netplug.model import (
-    Endpoint,
-    IPAddress,
-    Network,
-    Parent,
-    StaticRoute,
-    View,
-)
+from netplug.model import Endpoint, IPAddress, Network, Parent, StaticRoute
 from netplug.plan.objects import KernelObject
+from netplug.view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from netplug.model import (
     PoolId,
     Record,
     Sticky,
-    View,
 )
+from netplug.view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

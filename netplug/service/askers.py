@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TypeVar
 
 from netplug.contract.ipam import AddressRequest
-from netplug.model import IPAddress, LeaseKind, Origin, Pool, Sticky, View
+from netplug.model import IPAddress, LeaseKind, Origin, Pool, Sticky
 from netplug.service.candidates import Candidate, Candidates
+from netplug.view import View
 
 _One = TypeVar("_One")
 

@@ -29,9 +29,9 @@ from netplug.model import (
     Origin,
     Pool,
     PoolId,
-    View,
 )
 from netplug.service.held import is_leasable, leasable, of_network, pool_of
+from netplug.view import View
 
 
 class Fault(StrEnum):

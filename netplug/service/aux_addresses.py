@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from netplug.model import Lease, LeaseKind, Network, View
+from netplug.model import Lease, LeaseKind, Network
+from netplug.view import View
 
 
 def aux_leases(network: Network, view: View) -> Iterator[Lease]:

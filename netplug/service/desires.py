@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from netplug.errors import PynetError
-from netplug.model import NetworkState, View
+from netplug.model import NetworkState
 from netplug.plan.objects import EngineSubnet, Firewall, KernelObject
 from netplug.plan.order import is_of_firewall, is_on_uplink
 from netplug.service.networks import Networks
+from netplug.view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

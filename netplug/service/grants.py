@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from netplug.contract.ipam import AddressGrant
-from netplug.model import IPAddress, PoolId, View
+from netplug.model import IPAddress, PoolId
+from netplug.view import View
 
 _UnderWay = dict[IPAddress, tuple[AddressGrant, asyncio.Event]]
 

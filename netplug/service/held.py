@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from netplug.model import Endpoint, IPAddress, Lease, Network, Pool, View
+from netplug.model import Endpoint, IPAddress, Lease, Network, Pool
+from netplug.view import View
 
 
 def leasable(pool: Pool) -> range:

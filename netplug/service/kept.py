@@ -6,17 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from netplug.model import (
-    Endpoint,
-    Lease,
-    LeaseKind,
-    Pool,
-    Record,
-    Stickiness,
-    Sticky,
-    View,
-)
+from netplug.model import Endpoint, Lease, LeaseKind, Pool, Record, Stickiness, Sticky
 from netplug.service.who import replica_of
+from netplug.view import View
 
 # Of the time that an address is kept: how late `held_at` may be while it is leased.
 _REFRESHED_EVERY = 0.125

@@ -11,16 +11,8 @@ from datetime import datetime
 
 from netplug.contract.kernel import Kernel
 from netplug.errors import Conflict
-from netplug.model import (
-    Endpoint,
-    IPAddress,
-    Lease,
-    LeaseKind,
-    Network,
-    Reached,
-    View,
-    Way,
-)
+from netplug.model import Endpoint, IPAddress, Lease, LeaseKind, Network, Reached, Way
+from netplug.view import View
 
 _WHOSE = {Way.ADDRESS: "the host's own address on link", Way.ROUTER: "the host's router on link"}
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from netplug.clock import Clock
 from netplug.contract.driver import NameMode
 from netplug.errors import Conflict, InvalidRequest, NotFound
-from netplug.model import NameRecord, Network, RecordKind, View
+from netplug.model import NameRecord, Network, RecordKind
 from netplug.service.name_syntax import name_problem, value_problem
 from netplug.service.networks import Networks
 from netplug.service.who import has_name
+from netplug.view import View
 
 _MOST_VALUES = 64  # of a record: what an answer over UDP has room for
 

@@ -35,11 +35,11 @@ from netplug.model import (
     Pool,
     Record,
     Sticky,
-    View,
 )
 from netplug.service.name_syntax import LONGEST_LABEL, zone_text
 from netplug.service.networks import Networks
 from netplug.service.who import names_of
+from netplug.view import View
 
 HOST_CLIENT = "host"
 

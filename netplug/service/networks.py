@@ -10,15 +10,7 @@ from dataclasses import dataclass, replace
 from netplug.contract.driver import NetworkDriver
 from netplug.contract.kernel import Kernel
 from netplug.errors import Conflict, InvalidOptions, NotFound, PynetError
-from netplug.model import (
-    Endpoint,
-    HostFacts,
-    Network,
-    NetworkId,
-    NetworkState,
-    Record,
-    View,
-)
+from netplug.model import Endpoint, HostFacts, Network, NetworkId, NetworkState, Record
 from netplug.plan.diff import Plan
 from netplug.plan.objects import KernelObject, Sysctl, Vlan
 from netplug.plan.order import is_of_firewall
@@ -32,6 +24,7 @@ from netplug.service.parents import all_wishes, beside, grounded, less
 from netplug.service.peers import refuse_peers, without_peer
 from netplug.service.reached import refuse_reached_subnets
 from netplug.service.state import State
+from netplug.view import View
 
 log = logging.getLogger(__name__)
 

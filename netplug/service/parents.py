@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 from netplug.contract.driver import FactsWish, NetworkDriver
 from netplug.contract.kernel import Kernel
-from netplug.model import HostFacts, LinkFacts, Network, NetworkState, Parent, View
+from netplug.model import HostFacts, LinkFacts, Network, NetworkState, Parent
 from netplug.plan.objects import KernelObject
 from netplug.service.state import State
+from netplug.view import View
 
 
 async def grounded(

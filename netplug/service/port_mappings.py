@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from netplug.contract.kernel import Kernel
 from netplug.errors import NotFound, PynetError
-from netplug.model import Endpoint, EndpointId, Network, NetworkId, PortMapping, View
+from netplug.model import Endpoint, EndpointId, Network, NetworkId, PortMapping
 from netplug.plan.objects import HostPort, KernelObject
 from netplug.service.converge import NOTHING, converge
 from netplug.service.endpoints import Endpoints
 from netplug.service.networks import PORTS
+from netplug.view import View
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from netplug.contract.driver import NetworkDriver
 from netplug.contract.kernel import Kernel
 from netplug.errors import Conflict
-from netplug.model import IPNetwork, Network, Pool, Reached, Subnet, View, Way
+from netplug.model import IPNetwork, Network, Pool, Reached, Subnet, Way
 from netplug.plan.objects import Bridge
+from netplug.view import View
 
 _HINT = "choose another --subnet, or give -o overlap=allow if you know better"
 

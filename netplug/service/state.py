@@ -17,8 +17,8 @@ from netplug.model import (
     Reached,
     Record,
     Sticky,
-    View,
 )
+from netplug.view import View
 
 Listener = Callable[[View, View, Sequence[Record]], None]
 """Is told the view before and after a commit, and the records that it put or dropped."""

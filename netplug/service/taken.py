@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from netplug.errors import PortTaken
-from netplug.model import Endpoint, PortMapping, Protocol, View
+from netplug.model import Endpoint, PortMapping, Protocol
+from netplug.view import View
 
 
 class TakenPorts:

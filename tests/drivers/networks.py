@@ -22,8 +22,8 @@ from netplug.model import (
     Protocol,
     Record,
     Subnet,
-    View,
 )
+from netplug.view import View
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

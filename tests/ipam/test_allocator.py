@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ipam.pool import hosts
 from netplug.errors import Conflict, InvalidRequest, PoolExhausted
-from netplug.model import IPAddress, Lease, LeaseKind, Pool, View
+from netplug.model import IPAddress, Lease, LeaseKind, Pool
+from netplug.view import View
 from tests.ipam.worlds import lease_next, leases_of, pool_of, view_of
 
 SMALL_POOLS = [

@@ -10,7 +10,8 @@ import pytest
 
 from ipam.plugin import PoolIpam
 from netplug.contract.ipam import AddressGrant, AddressRequest
-from netplug.model import LeaseKind, Pool, Stickiness, Sticky, View
+from netplug.model import LeaseKind, Pool, Stickiness, Sticky
+from netplug.view import View
 from tests.ipam.worlds import NOW, leases_of, pool_of, view_of
 
 POOL = pool_of("10.9.0.0/29")  # 10.9.0.1 to 10.9.0.6

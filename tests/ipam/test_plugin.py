@@ -15,17 +15,8 @@ import ipam
 from ipam.plugin import DEFAULT_RANGES_IPV4, PoolIpam
 from netplug.contract.ipam import AddressRequest, Ipam, PoolGrant
 from netplug.errors import Conflict, InvalidRequest, NotFound, PoolExhausted
-from netplug.model import (
-    IPNetwork,
-    LeaseKind,
-    Network,
-    NetworkId,
-    Pool,
-    PoolId,
-    PoolRange,
-    Subnet,
-    View,
-)
+from netplug.model import IPNetwork, LeaseKind, Network, NetworkId, Pool, PoolId, PoolRange, Subnet
+from netplug.view import View
 from tests.ipam.worlds import NOW, ULA, lease_next, leases_of, pool_of, pool_request, view_of
 
 TINY = PoolIpam(ranges_ipv4=(PoolRange(IPv4Network("10.0.0.0/22"), 24),))

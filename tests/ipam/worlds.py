@@ -8,7 +8,8 @@ from ipaddress import IPv6Network, ip_address, ip_network
 
 from ipam.plugin import PoolIpam
 from netplug.contract.ipam import AddressRequest, PoolRequest
-from netplug.model import HostState, IPAddress, Lease, LeaseKind, Pool, PoolId, Record, View
+from netplug.model import HostState, IPAddress, Lease, LeaseKind, Pool, PoolId, Record
+from netplug.view import View
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 ULA = IPv6Network("fd12:3456:789a::/48")

@@ -14,10 +14,11 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netplug.kernel.memory import Stopped, stop_at
-from netplug.model import Endpoint, View
+from netplug.model import Endpoint
 from netplug.plan.objects import HostPort
 from netplug.service.port_mappings import mapping_text
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
+from netplug.view import View
 from tests.service.test_ports import host_tcp, tcp
 from tests.service.world import NETNS, World, endpoint, joined, known_to_engine, network, start
 

@@ -18,20 +18,11 @@ from netplug.contract.engine import (
 )
 from netplug.contract.ipam import AddressRequest, PoolRequest
 from netplug.errors import StoreUnavailable
-from netplug.model import (
-    Endpoint,
-    EndpointId,
-    Lease,
-    LeaseKind,
-    Pool,
-    PoolId,
-    Stickiness,
-    Sticky,
-    View,
-)
+from netplug.model import Endpoint, EndpointId, Lease, LeaseKind, Pool, PoolId, Stickiness, Sticky
 from netplug.service.candidates import Candidates
 from netplug.service.kept import Change, learned, refreshed, stale
 from netplug.service.standalone import AttachWish, NetworkWish
+from netplug.view import View
 from tests.service.world import COOLDOWN_S, NETNS, NOON, World, network, refuse_commits
 
 POOL_ID = PoolId("pynet-local/10.1.0.0/24")

@@ -10,16 +10,7 @@ from drivers.bridge import BridgeDriver
 from netplug.contract.driver import Attachment, FactsWish, GatewaySkip, NameOptions
 from netplug.errors import InvalidOptions, NotFound
 from netplug.kernel.memory import MemoryKernel
-from netplug.model import (
-    Endpoint,
-    HostFacts,
-    IPAddress,
-    LinkFacts,
-    Network,
-    Parent,
-    StaticRoute,
-    View,
-)
+from netplug.model import Endpoint, HostFacts, IPAddress, LinkFacts, Network, Parent, StaticRoute
 from netplug.plan.objects import (
     Firewall,
     KernelObject,
@@ -31,6 +22,7 @@ from netplug.plan.objects import (
     Sysctl,
     Vlan,
 )
+from netplug.view import View
 from tests.service.world import NETNS, World, network, start
 
 ETH0 = LinkFacts(name="eth0", index=2, mac="02:00:00:00:00:aa")

@@ -18,7 +18,8 @@ from integration.bench.ipam import filling
 from integration.bench.ipam.figures import InProcess
 from ipam.plugin import PoolIpam
 from netplug.contract.ipam import AddressRequest
-from netplug.model import HostState, IPAddress, IPNetwork, View
+from netplug.model import HostState, IPAddress, IPNetwork
+from netplug.view import View
 
 PER_RUN = 500
 
