@@ -209,6 +209,13 @@ class World:
         sets = self.host.run(["ipset", "save"]).stdout.splitlines()
         return left + [line for line in sets if line.startswith("add pynet")]
 
+    def wait_until_named(self, *networks: str) -> None:
+        """Wait until pynet has these networks' names, which the engine tells once they are made."""
+        eventually(
+            lambda: {*networks} <= {n["name"] for n in self.networks()},
+            f"{', '.join(networks)} are known by name",
+        )
+
     def wait_until_empty(self, *, deadline_s: float = 10.0) -> None:
         eventually(
             lambda: not self.leftovers(),

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("upstream")
 
 def blue(world: World, *words: str) -> None:
     world.network("blue", *PYNET_IPAM, "--subnet", "10.93.1.0/24", *words)
+    world.wait_until_named("blue")
 
 
 def red(world: World, *words: str) -> None:

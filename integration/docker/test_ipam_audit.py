@@ -119,8 +119,8 @@ def test_address_that_a_container_has_by_itself_is_never_released(world: World) 
 
 def test_reserved_addresses_are_given_to_no_container(world: World) -> None:
     world.network("blue", *PYNET_IPAM, "--subnet", "10.92.1.0/29", "--gateway", "10.92.1.1")
-    reserve = ("ipam", "reserve", "blue", "10.92.1.2-10.92.1.4", "--note", "printers")
-    eventually(lambda: world.pynet.pynet(*reserve, check=False).returncode == 0, "blue is known")
+    world.wait_until_named("blue")
+    world.pynet.pynet("ipam", "reserve", "blue", "10.92.1.2-10.92.1.4", "--note", "printers")
 
     for name in ("one", "two"):
         world.box(name, "blue")

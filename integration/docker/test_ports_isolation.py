@@ -92,6 +92,7 @@ def test_peers_reach_each_other_until_they_are_no_more(world: World) -> None:
     to_blue = {who: at_container(world, "blue", "blue", who) for who in ("blue", NOBODY)}
     to_red = {who: at_container(world, "red", "red", who) for who in ("red", NOBODY)}
 
+    world.wait_until_named("blue", "red")
     world.pynet.pynet("network", "peer", "blue", "red")
 
     assert misheard(world.run_in("red"), to_blue["blue"]) == ""

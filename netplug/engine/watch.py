@@ -161,12 +161,15 @@ class Watcher:
     async def _settle(self, touched: _Touched) -> None:
         """Let a burst pass, so that a hundred container starts cost one look.
 
-        The last news of the inspector needs no waiting.
+        The last news of the inspector needs no waiting, and a new network gets none: its name is
+        what users give next.
         """
         if not touched.has_events and not self._inspector.is_busy:
             return
         for _ in range(_MOST_SLICES):
             before = touched.count
+            if touched.has_new_network:
+                return
             await self._sleep(_SLICE_S)
             if touched.count == before:
                 return
@@ -205,6 +208,7 @@ class _Touched:
         self._roster = roster
         self.count = 0
         self.last_ns = 0
+        self.has_new_network = False
         self.containers: set[str] = set()
         self._driver = driver
         self._network_ids: set[NetworkId] = set()
@@ -244,7 +248,7 @@ class _Touched:
         """
         taken = self._network_ids, self.containers, self._renamed, self._has_others
         self._network_ids, self.containers, self._renamed = set(), set(), set()
-        self._has_others = False
+        self._has_others = self.has_new_network = False
         self._changed.clear()
         return taken
 
@@ -256,6 +260,7 @@ class _Touched:
         match event.kind, event.action:
             case "network", action if is_ours:
                 self._network_ids.add(NetworkId(event.id))
+                self.has_new_network |= action == "create"
                 if action == "connect":
                     self.containers.add(event.attributes.get("container", ""))
             case "network", "create" | "destroy" | "remove":

@@ -219,6 +219,36 @@ async def test_updates_in_a_burst_without_end_come_after_one_second() -> None:
     assert sum(naps.lengths_s) == pytest.approx(1.0)
 
 
+async def test_updates_of_a_new_network_come_at_once() -> None:
+    engine = engine_with([])
+    naps = Naps()
+
+    async with aclosing(watch(engine, naps)) as updates:
+        await snapshot(updates)
+        engine.known["front"] = network("front")
+        engine.queue.put_nowait(event("create", "front"))
+        second = await snapshot(updates)
+
+    assert second.networks == engine.known
+    assert naps.lengths_s == []
+
+
+async def test_updates_of_a_new_network_in_a_burst_wait_for_a_slice_of_it() -> None:
+    engine = engine_with([network("front")])
+    naps = Naps(
+        meanwhile=lambda: [
+            engine.queue.put_nowait(event(action, "front")) for action in ("connect", "create")
+        ].clear()
+    )
+
+    async with aclosing(watch(engine, naps)) as updates:
+        await snapshot(updates)
+        engine.queue.put_nowait(event("connect", "front"))
+        await snapshot(updates)
+
+    assert naps.lengths_s == [0.1]
+
+
 async def test_updates_follow_networks_that_come_and_go() -> None:
     engine = engine_with([network("front")])
 
