@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import dns.message
 import pytest
 
+from netplug.dns import forward
 from netplug.dns.control import Control
 from netplug.dns.resolvconf import HostResolvers
 from netplug.loop import Descriptors, Loop
+from tests.dns.forwarding import Docker
 
 T = TypeVar("T")
 _TURNS = 2000
@@ -145,3 +147,20 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig.put({"network": FRONT}, {"network": BACK}, {"endpoint": WEB}, {"endpoint": DB})
     yield rig
     rig.close()
+
+
+@pytest.fixture
+def docker(rig: Rig) -> Docker:
+    return Docker(rig)
+
+
+@pytest.fixture
+def hosts(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Two resolvers of the host."""
+    first = rig.bound()
+    port = first.getsockname()[1]
+    second = rig.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    second.bind(("127.0.0.2", port))
+    monkeypatch.setattr(forward, "_PORT", port)
+    rig.resolv_conf.write_text("search x\nnameserver 127.0.0.1\nnameserver 127.0.0.2 # second\n")
+    return [first, second]

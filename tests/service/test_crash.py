@@ -19,7 +19,7 @@ from netplug.plan.objects import HostPort
 from netplug.service.port_mappings import mapping_text
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
 from netplug.view import View
-from tests.service.test_ports import host_tcp, tcp
+from tests.service.ports import host_tcp, tcp
 from tests.service.world import NETNS, World, endpoint, joined, known_to_engine, network, start
 
 WEB = network(1, "10.9.0.1/24", "fd09::1/64")
