@@ -46,6 +46,16 @@ class Store(Protocol):
         """
         ...
 
+    async def sync(self) -> None:
+        """Have everything committed before the call survive a power failure.
+
+        Commits go on meanwhile. For what need not be durable when its commit returns, but soon.
+
+        Raises:
+            StoreUnavailable: some of it may not; all of it is committed as before.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let another process in. Repeating it is harmless."""
         ...

@@ -76,9 +76,11 @@ class Addresses:
                 self.cooldown.forget(pool_id)
 
     async def request_address(self, request: AddressRequest) -> tuple[Lease, Pool]:
-        """Grant an address, durably; return the lease and its pool.
+        """Grant an address; return the lease and its pool.
 
-        Many at once are written together, also those of one pool.
+        The lease is durable, or will be before the address is in use: that of a network's pool is
+        synced while its endpoint is created, and to join waits for that. Many at once are written
+        together, also those of one pool.
 
         Raises:
             NotFound, InvalidRequest, Conflict, PoolExhausted: see `contract.ipam`.
@@ -103,8 +105,11 @@ class Addresses:
             lease = grant.lease
             if asker.guess is not None:
                 self.candidates.granted(asker.guess, lease.pool_id, lease.address)
+        joins_later = view.network_of(request.pool_id) is not None
         try:
-            await self.state.commit(puts=grant.puts, drops=grant.lapsed, is_durable=True)
+            await self.state.commit(puts=grant.puts, drops=grant.lapsed, is_durable=not joins_later)
+            if joins_later:
+                self.state.sync_soon()
             self._go_on_resting(grant.lapsed)
         except BaseException:
             self.candidates.released(lease.pool_id, lease.address)

@@ -57,6 +57,7 @@ class Endpoints:
         Raises:
             NotFound: there is no such network or endpoint.
             Conflict: the endpoint is in another sandbox already.
+            StoreUnavailable: its leases, or the join, cannot be written.
             KernelRefused, Unsupported: nothing is left of the attempt, and what an earlier one
                 built stays.
         """
@@ -74,6 +75,7 @@ class Endpoints:
             objects = driver.plan_endpoint(joined, network, n.state.view)
             await converge(objects, previous, n.kernel)
             try:
+                await n.state.synced()  # the leases of its addresses
                 await n.state.commit(puts=(replace(joined, is_lent=is_lent),))
             except BaseException:
                 await dismantle(objects - previous, n.kernel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv6Network
@@ -31,6 +32,7 @@ class State:
         self._store = store
         self.view = view
         self._listeners: list[Listener] = []
+        self._sync: asyncio.Task[None] | None = None
 
     @classmethod
     async def loaded(cls, store: Store) -> State:
@@ -68,6 +70,23 @@ class State:
         for listener in self._listeners:
             listener(before, self.view, (*drops, *puts))
 
+    def sync_soon(self) -> None:
+        """Begin to have what is committed survive a power failure; `synced` waits for that."""
+        self._sync = asyncio.create_task(self._store.sync())
+        self._sync.add_done_callback(_look_at)
+
+    async def synced(self) -> None:
+        """Return when what was committed before the last `sync_soon` survives a power failure.
+
+        Raises:
+            StoreUnavailable: it may not; the next call tries again.
+        """
+        if self._sync is None:
+            return
+        if self._sync.done() and (self._sync.cancelled() or self._sync.exception()):
+            self.sync_soon()
+        await asyncio.shield(self._sync)
+
     def listen(self, listener: Listener) -> None:
         """Call `listener` after every commit from now on, before whoever committed goes on."""
         self._listeners.append(listener)
@@ -99,6 +118,12 @@ class State:
         """
         if (subnets, beside_us) != (self.view.engine_subnets, self.view.beside_us):
             self.view = self.view.with_engine_subnets(subnets, beside_us)
+
+
+def _look_at(sync: asyncio.Task[None]) -> None:
+    """Look at the outcome, lest asyncio complains that nobody does: who needs it calls `synced`."""
+    if not sync.cancelled():
+        sync.exception()
 
 
 def _new_host() -> HostState:

@@ -57,6 +57,10 @@ class MemoryStore:
         for entry in puts:
             self._disk.values[entry.kind, entry.key] = entry.value
 
+    async def sync(self) -> None:
+        """Do nothing: what is committed lasts as long as anything here."""
+        self._refuse_if_closed()
+
     async def close(self) -> None:
         """Give the disk back."""
         if not self._is_closed:

@@ -1,4 +1,4 @@
-"""The store of a real host: one state file, one thread that touches it.
+"""The store of a real host: one state file, one thread that touches it, one that syncs it.
 
 Commits that arrive while the thread is busy are written together, in their order and as one
 transaction. None of them can fail for a reason of its own (keys replace, drops forgive), so what
@@ -11,6 +11,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from netplug.errors import StoreUnavailable
 from netplug.model import Record
 from netplug.store.codec import Key, decode, encode, key_of
 from netplug.store.database import Changes, Database
+from netplug.store.syncs import Syncs
 
 TIDY_AFTER_ROWS = 256
 """So many rows in the WAL, at most a page (4 KiB) each and usually less, are worth moving."""
@@ -56,11 +58,16 @@ class _Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Tidy:
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Close:
     done: Future[None]
 
 
-_Job = _Commit | _Load | _Close
+_Job = _Commit | _Load | _Tidy | _Close
 
 
 class SqliteStore:
@@ -74,6 +81,9 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._closing: _Close | None = None
+        self._syncs = Syncs(self._sync)
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._database: Database | None = None
 
     @classmethod
     async def opened(cls, path: Path) -> SqliteStore:
@@ -119,12 +129,33 @@ class SqliteStore:
         self._jobs.put(commit)
         await commit.done
 
+    async def sync(self) -> None:
+        """Put what was committed so far on the disk, beside the commits that go on.
+
+        Who asks while one is under way shares the next one.
+        """
+        self._refuse_if_closed()
+        await self._syncs.next()
+
     async def close(self) -> None:
         """Write what waits, close the file and let another process in."""
         if self._closing is None:
             self._closing = _Close(done=self._loop.create_future())
+            await self._syncs.settled()
             self._jobs.put(self._closing)
         await asyncio.shield(self._closing.done)
+        self._syncer.shutdown(wait=False)
+
+    async def _sync(self) -> None:
+        """Sync the log; if the disk refuses, move it into the file, which reads it once more."""
+        try:
+            if self._database is not None:
+                await self._loop.run_in_executor(self._syncer, self._database.sync)
+        except StoreUnavailable as error:
+            _log.warning("store.sync.failed", extra={"reason": str(error)})
+            tidy = _Tidy(done=self._loop.create_future())
+            self._jobs.put(tidy)
+            await tidy.done
 
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
@@ -137,6 +168,7 @@ class SqliteStore:
         except Exception as error:
             _fail([opened], error)
             return
+        self._database = database
         _answer([opened], None)
         while True:
             is_tidy = database.rows_in_wal < TIDY_AFTER_ROWS
@@ -168,6 +200,8 @@ def _do(jobs: Sequence[_Job], database: Database) -> None:
         match job:
             case _Load(behind=behind, done=loaded):
                 _settle([loaded], partial(_records, database, behind))
+            case _Tidy(done=tidied):
+                _settle([tidied], database.tidy)
             case _Close(done=closed):
                 _settle([closed], database.close)
     _write(commits, database)

@@ -217,6 +217,17 @@ async def test_open_while_another_store_is_open_is_refused(opener: Opener) -> No
     assert await loaded(first) == (POOL,)
 
 
+async def test_sync_of_anything_keeps_it(opener: Opener) -> None:
+    before = await opener()
+    await before.sync()
+    await before.commit(Batch(puts=ALL))
+
+    await asyncio.gather(*(before.sync() for _ in range(5)))
+
+    await before.close()
+    assert set(await loaded(await opener())) == set(ALL)
+
+
 async def test_close_repeated_does_not_let_a_third_store_in(opener: Opener) -> None:
     first = await opener()
     await first.close()
@@ -246,3 +257,5 @@ async def test_closed_store_refuses_to_work(store: Store) -> None:
         await store.commit(Batch(puts=(POOL,)))
     with pytest.raises(StoreUnavailable, match="closed"):
         await loaded(store)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.sync()

@@ -79,6 +79,11 @@ class FatefulStore:
         if fate is Fate.DIES_BEHIND:
             raise Stopped("behind a commit")
 
+    async def sync(self) -> None:
+        written = self.written
+        await self.store.sync()
+        self.durable = max(self.durable, written)
+
     async def close(self) -> None:
         await self.store.close()
 

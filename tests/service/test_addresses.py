@@ -13,7 +13,13 @@ from netplug.contract.store import Batch
 from netplug.errors import Conflict, NotFound, PoolExhausted, StoreUnavailable
 from netplug.model import LeaseKind, Pool, PoolId
 from netplug.service.cooldown import Cooldown
-from tests.service.world import COOLDOWN_S, World, nothing_happens, refuse_commits
+from tests.service.world import (
+    COOLDOWN_S,
+    World,
+    network,
+    nothing_happens,
+    refuse_commits,
+)
 
 
 async def pool_of(world: World, network: str = "10.9.0.0/24") -> Pool:
@@ -137,6 +143,21 @@ async def test_request_address_asks_for_durability(world: World) -> None:
     await world.addresses.request_address(AddressRequest(pool_id=pool.id))
 
     assert [isinstance(batch, Batch) and batch.is_durable for batch in batches] == [True]
+
+
+async def test_request_address_on_a_network_is_synced_beside_what_follows(world: World) -> None:
+    pool = await pool_of(world)
+    await world.networks.create(replace(network(1, "10.9.0.1/24"), pool_ids=(pool.id,)))
+    done: list[str] = []
+    world.store.before_commit = lambda batch: done.append(f"durable={batch.is_durable}")
+    world.store.before_sync = lambda: done.append("sync")
+
+    lease, _ = await world.addresses.request_address(AddressRequest(pool_id=pool.id))
+    answered = list(done)
+    await world.state.synced()
+
+    assert (answered, done) == (["durable=False"], ["durable=False", "sync"])
+    assert world.state.view.leases_of(pool.id)[lease.address] == lease
 
 
 async def test_request_address_of_a_pool_goes_on_while_others_are_being_written(

@@ -95,6 +95,24 @@ async def test_join_builds_the_link_and_says_where_it_leads(world: World, on_web
     assert not (await world.reconciler.verify()).differences
 
 
+async def test_join_that_cannot_sync_the_leases_builds_nothing(
+    world: World, on_web: Network
+) -> None:
+    def refuse() -> None:
+        raise StoreUnavailable("state.db", "the disk says no")
+
+    await world.endpoints.create(ONE)
+    built = world.built
+    world.store.before_sync = refuse
+    world.state.sync_soon()
+
+    with pytest.raises(StoreUnavailable, match="the disk says no"):
+        await world.endpoints.join(on_web.id, ONE.id, DOCKERS_SANDBOX, is_lent=True)
+
+    assert world.built == built
+    assert not world.state.view.endpoints[ONE.id].sandbox
+
+
 async def test_join_repeated_changes_nothing(world: World, on_web: Network) -> None:
     await joined(world, on_web)
     kept, built = world.kept, world.built

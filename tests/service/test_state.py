@@ -64,6 +64,27 @@ async def test_learn_of_the_same_facts_keeps_the_view(world: World) -> None:
     assert not world.state.view.facts.has_ipv6
 
 
+async def test_synced_waits_for_what_was_begun_and_tries_again_what_failed(world: World) -> None:
+    syncs: list[int] = []
+
+    def fail_first() -> None:
+        syncs.append(len(syncs))
+        if len(syncs) == 1:
+            raise StoreUnavailable("state.db", "the disk says no")
+
+    world.store.before_sync = fail_first
+    await world.state.synced()
+    assert syncs == []
+
+    world.state.sync_soon()
+    with pytest.raises(StoreUnavailable):
+        await world.state.synced()
+    await world.state.synced()
+    await world.state.synced()
+
+    assert syncs == [0, 1]
+
+
 def test_journal_keeps_the_last_events_only() -> None:
     journal = Journal(SetClock())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -90,6 +90,7 @@ class HookedStore(MemoryStore):
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
         self.before_commit: Hook = nothing_happens
+        self.before_sync: Callable[[], None] = lambda: None
         self._arrived: asyncio.Queue[Batch] = asyncio.Queue()
         self._is_open = asyncio.Event()
         self._is_open.set()
@@ -110,6 +111,11 @@ class HookedStore(MemoryStore):
             await self._is_open.wait()
         self.before_commit(batch)
         await super().commit(batch)
+
+    async def sync(self) -> None:
+        await asyncio.sleep(0)
+        self.before_sync()
+        await super().sync()
 
 
 @dataclass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import pytest
 from netplug.contract.store import Batch
 from netplug.errors import StoreUnavailable
 from netplug.model import Lease, LeaseKind, PoolId
+from netplug.store import database
 from netplug.store.migrate import VERSION
 from netplug.store.sqlite import TIDY_AT_ONCE_ROWS, SqliteStore
 from tests.store.loading import loaded
@@ -323,3 +325,76 @@ async def test_wal_that_grew_long_is_moved_into_the_file_between_commits(
     shutil.copy(path, tmp_path / "copy")
 
     assert await _content(tmp_path / "copy" / "state.db") == set(LEASES)
+
+
+@pytest.fixture
+def held_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Return what lets syncs of the log go on; they wait until it is set."""
+    may_go_on = threading.Event()
+
+    def fdatasync(fd: int) -> None:
+        assert may_go_on.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    yield may_go_on
+    may_go_on.set()
+
+
+async def test_commits_go_on_beside_a_sync(store: SqliteStore, held_disk: threading.Event) -> None:
+    await store.commit(Batch(puts=LEASES[:1]))
+    syncing = asyncio.ensure_future(store.sync())
+    await asyncio.sleep(0)
+
+    await store.commit(Batch(puts=LEASES[1:]))
+
+    assert not syncing.done()
+    held_disk.set()
+    await syncing
+    assert set(await loaded(store)) == set(LEASES)
+
+
+async def test_close_waits_for_a_sync(path: Path, held_disk: threading.Event) -> None:
+    store = await SqliteStore.opened(path)
+    await store.commit(Batch(puts=LEASES))
+    syncing = asyncio.ensure_future(store.sync())
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    held_disk.set()
+
+    await asyncio.gather(syncing, closing)
+
+    assert await _content(path) == set(LEASES)
+
+
+async def test_log_that_cannot_be_synced_is_moved_into_the_file(
+    store: SqliteStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk says no")
+
+    await store.commit(Batch(puts=LEASES))
+    monkeypatch.setattr(os, "fdatasync", refuse)
+
+    await store.sync()
+
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy")
+    assert await _content(tmp_path / "copy" / "state.db") == set(LEASES)
+
+
+async def test_sync_fails_where_neither_log_nor_file_can_be_written(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk says no")
+
+    await store.commit(Batch(puts=LEASES))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", refuse)
+        broken.setattr(database, "_start_wal_over", refuse)
+        with pytest.raises(StoreUnavailable, match="the disk says no"):
+            await store.sync()
+
+    await store.sync()
+    assert set(await loaded(store)) == set(LEASES)
