@@ -132,8 +132,6 @@ class BridgeDriver:
         self, endpoint: Endpoint, network: Network, view: View
     ) -> frozenset[KernelObject]:
         """Return the veth pair and, where pynet fills the sandbox itself, its inside."""
-        if not endpoint.sandbox:
-            return frozenset()
         options = parse(dict(network.options))
         veth = Veth(
             name=host_link_name(endpoint),
@@ -147,13 +145,16 @@ class BridgeDriver:
             is_up=True,
             is_lent=endpoint.is_lent,
         )
-        outside: set[KernelObject] = {veth, *self.plan_ports(endpoint, network)}
-        if options.isolates and not veth.is_isolated:
-            outside.update(Hub(address=address.ip) for address in endpoint.addresses)
-        outside.update(_direct_answers(endpoint, network, view))
+        outside: set[KernelObject] = {veth}
         if veth.is_guarded:
             own = frozenset(address.ip for address in endpoint.addresses)
             outside.add(SpoofGuard(link=veth.name, mac=endpoint.mac, addresses=own))
+        if not endpoint.sandbox:
+            return frozenset(() if endpoint.interface else outside)
+        outside.update(self.plan_ports(endpoint, network))
+        if options.isolates and not veth.is_isolated:
+            outside.update(Hub(address=address.ip) for address in endpoint.addresses)
+        outside.update(_direct_answers(endpoint, network, view))
         if not endpoint.interface or endpoint.is_lent:
             return frozenset(outside)
         inside = SandboxLink(

@@ -43,6 +43,10 @@ class ModePlanner(Protocol):
         """Yield what should exist for the network itself."""
         ...
 
+    def plan_link(self, options: HostOptions, endpoint: Endpoint, network: Network) -> KernelObject:
+        """Return the link of an endpoint."""
+        ...
+
     def plan_endpoint(
         self, options: HostOptions, endpoint: Endpoint, network: Network
     ) -> Iterator[KernelObject]:
@@ -151,10 +155,13 @@ class HostDriver:
         self, endpoint: Endpoint, network: Network, view: View
     ) -> frozenset[KernelObject]:
         """Return the link, the ways to it, and, where pynet fills the sandbox, its inside."""
-        if not endpoint.sandbox:
-            return frozenset()
         options = parse(network.options)
-        return frozenset(_MODES[options.mode].plan_endpoint(options, endpoint, network))
+        mode = _MODES[options.mode]
+        if endpoint.sandbox:
+            return frozenset(mode.plan_endpoint(options, endpoint, network))
+        if endpoint.interface:
+            return frozenset()
+        return frozenset({mode.plan_link(options, endpoint, network)})
 
     def plan_ports(self, endpoint: Endpoint, network: Network) -> frozenset[KernelObject]:
         """Return which of the endpoint's own ports are open; none of the host's is taken."""

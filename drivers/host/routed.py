@@ -75,23 +75,26 @@ class Routed:
             yield from vlans(network.parent)
             yield from _switches(network, network.parent)
 
-    def plan_endpoint(
-        self, options: HostOptions, endpoint: Endpoint, network: Network
-    ) -> Iterator[KernelObject]:
-        """Yield the veth pair, the gateway on it, and the way to each address."""
-        link = host_link_name(endpoint)
-        mtu_bytes = options.mtu_bytes or network.uplink_mtu_bytes
-        yield RoutedVeth(
-            name=link,
+    def plan_link(self, options: HostOptions, endpoint: Endpoint, network: Network) -> KernelObject:
+        """Return the veth pair."""
+        return RoutedVeth(
+            name=host_link_name(endpoint),
             peer=peer_link_name(endpoint),
             peer_mac=endpoint.mac or None,
             mac=network_mac(network),
-            mtu_bytes=mtu_bytes,
+            mtu_bytes=_mtu_bytes(options, network),
             policy=_policy(options, network),
             has_ipv6=network.has_ipv6,
             is_up=True,
             is_lent=endpoint.is_lent,
         )
+
+    def plan_endpoint(
+        self, options: HostOptions, endpoint: Endpoint, network: Network
+    ) -> Iterator[KernelObject]:
+        """Yield the veth pair, the gateway on it, and the way to each address."""
+        link = host_link_name(endpoint)
+        yield self.plan_link(options, endpoint, network)
         if any(address.version == 4 for address in endpoint.addresses):
             yield Address(link=link, address=IPv4Interface(_gateway_ipv4(network)))
         for address in endpoint.addresses:
@@ -101,7 +104,9 @@ class Routed:
         yield from self.plan_ports(options, endpoint, network)
         if endpoint.is_lent:
             yield SandboxMtu(
-                link=peer_link_name(endpoint), netns=endpoint.sandbox, mtu_bytes=mtu_bytes
+                link=peer_link_name(endpoint),
+                netns=endpoint.sandbox,
+                mtu_bytes=_mtu_bytes(options, network),
             )
         elif endpoint.interface:
             attached = self.attachment(options, endpoint, network)
@@ -187,6 +192,10 @@ def _policy(options: HostOptions, network: Network) -> LinkPolicy:
     if network.is_internal:
         return policy | LinkPolicy.NO_EGRESS
     return policy | LinkPolicy.OPEN if options.ports is PortPolicy.OPEN else policy
+
+
+def _mtu_bytes(options: HostOptions, network: Network) -> int:
+    return options.mtu_bytes or network.uplink_mtu_bytes
 
 
 def _gateway(version: int, network: Network) -> IPAddress:

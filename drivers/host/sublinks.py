@@ -61,7 +61,7 @@ class _Sublinks(ABC):
         self, options: HostOptions, endpoint: Endpoint, network: Network
     ) -> Iterator[KernelObject]:
         """Yield the link, and what guards it in the sandbox."""
-        sublink = self._sublink(options, endpoint, network)
+        sublink = self.plan_link(options, endpoint, network)
         guards = options.guards_spoofing
         ports = open_ports(endpoint) if options.ports is PortPolicy.PUBLISHED else None
         if guards or ports is not None:
@@ -105,7 +105,8 @@ class _Sublinks(ABC):
             gateways=tuple(gateways(endpoint, network)),
         )
 
-    def _sublink(self, options: HostOptions, endpoint: Endpoint, network: Network) -> Sublink:
+    def plan_link(self, options: HostOptions, endpoint: Endpoint, network: Network) -> Sublink:
+        """Return the link that is moved in."""
         mode, flag = self.kernel_mode(options)
         return Sublink(
             name=peer_link_name(endpoint),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from dataclasses import dataclass
 
 from integration.lab import Daemon, Host, eventually
@@ -18,6 +19,11 @@ class Plugin:
         """What pynet has on record."""
         status = self.pynet.admin("GET", "/v1/status").body
         return {what: status[what] for what in ("networks", "endpoints", "pools", "leases")}
+
+    def has_joined(self, endpoint_id: str) -> bool:
+        """Whether an endpoint of that id is in a sandbox."""
+        shown = self.pynet.admin("GET", f"/v1/endpoints/{endpoint_id}")
+        return shown.status == http.client.OK and bool(shown.body["joined"])
 
     def start(self) -> None:
         """Start pynet, and wait until it has made all as it should be."""

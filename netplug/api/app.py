@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -14,6 +16,10 @@ from aiohttp.web_protocol import RequestHandler
 from netplug.api import wire
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.errors import DeadlineExceeded, NotFound, PynetError
+
+log = logging.getLogger(__name__)
+
+_FOLLOW_S = 1.0
 
 Method = Callable[[bytes], Coroutine[Any, Any, object]]
 Methods = Mapping[str, Method]
@@ -91,7 +97,14 @@ def plugin_server(
         handler = methods().get(kind, {}).get(name)
         if handler is None:
             raise UnknownMethod("method", method)
-        return _reply(await within(deadline_s, method, handler(raw)))
+        answer = await within(deadline_s, method, handler(raw))
+        if not isinstance(answer, AndThen):
+            return _reply(answer)
+        reply = _reply(answer.answer)
+        await reply.prepare(request)
+        await reply.write_eof()
+        await _follow(method, answer.then())
+        return reply
 
     async def guarded_call(request: web.BaseRequest) -> web.StreamResponse:
         return await guard(request, call)
@@ -99,8 +112,27 @@ def plugin_server(
     return web.Server(guarded_call, request_factory=_request, access_log=None)
 
 
+@dataclass(frozen=True, slots=True)
+class AndThen:
+    """An answer, and what is done when it is sent, before the connection's next call is read."""
+
+    answer: object
+    then: Callable[[], Coroutine[Any, Any, None]]
+
+
 class UnknownMethod(NotFound):
     """The one failure that dockerd is told as 404: "not implemented, fine"."""
+
+
+async def _follow(method: str, work: Coroutine[Any, Any, None]) -> None:
+    """Do what follows an answer; the next call of the connection waits for it no longer than 1 s.
+
+    Nobody can be told any more that it failed.
+    """
+    try:
+        await within(_FOLLOW_S, f"what follows {method}", work)
+    except Exception as error:
+        log.warning("what follows %s failed", method, extra={"reason": str(error)})
 
 
 def _request(

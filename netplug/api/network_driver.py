@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from netplug.api import wire
-from netplug.api.app import Methods
+from netplug.api.app import AndThen, Methods
 from netplug.clock import Clock
 from netplug.errors import InvalidRequest
 from netplug.model import EndpointId, Network, NetworkId, PoolId
@@ -71,12 +72,19 @@ class NetworkDriverApi:
         return {"Options": {}}
 
     async def create_endpoint(self, raw: bytes) -> object:
-        """Record an endpoint and say which MAC it gets, if it has one of its own."""
+        """Record an endpoint and say which MAC it gets, if it has one of its own.
+
+        Its link is made behind the answer, while dockerd stores the endpoint.
+        """
         body = wire.decode(raw, wire.CreateEndpointBody)
         endpoint = wire.endpoint_request(body, self.clock.now())
         if not endpoint.mac and self.endpoints.gives_mac(endpoint.network_id):
             endpoint = replace(endpoint, mac=mac_for(endpoint.addresses, endpoint.id))
-        return wire.endpoint_reply(body, await self.endpoints.create(endpoint))
+        created = await self.endpoints.create(endpoint)
+        return AndThen(
+            wire.endpoint_reply(body, created),
+            partial(self.endpoints.build_ahead, created.network_id, created.id),
+        )
 
     async def delete_endpoint(self, raw: bytes) -> object:
         """Delete an endpoint; an unknown one succeeds."""

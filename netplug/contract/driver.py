@@ -134,7 +134,10 @@ class NetworkDriver(Protocol):
     def plan_endpoint(
         self, endpoint: Endpoint, network: Network, view: View
     ) -> frozenset[KernelObject]:
-        """Return what should exist for a joined endpoint; empty before Join."""
+        """Return what should exist for an endpoint.
+
+        Before Join that is the link that somebody moves in, and what guards it on the host.
+        """
         ...
 
     def plan_ports(self, endpoint: Endpoint, network: Network) -> frozenset[KernelObject]:

@@ -288,14 +288,15 @@ async def test_inspect_endpoint_shows_its_objects(admin: Client) -> None:
     assert (await admin.get("/v1/endpoints"))["endpoints"] == [endpoint]
 
 
-async def test_inspect_endpoint_before_join_has_no_link(admin: Client, world: World) -> None:
+async def test_inspect_endpoint_before_join_has_its_link_alone(admin: Client, world: World) -> None:
     on = await world.networks.create(network(1))
     made = await joined(world, on)
     await world.state.commit(puts=(replace(made, sandbox="", is_lent=False),))
 
     shown = await admin.get(f"/v1/endpoints/{made.id}")
 
-    assert (shown["link"], shown["joined"], shown["objects"]) == ("", False, [])
+    assert (shown["link"], shown["joined"]) == ("pyv200000000000", False)
+    assert [text.split()[0] for text in shown["objects"]] == ["spoof-guard", "veth"]
 
 
 async def test_detach_takes_the_endpoint_away(admin: Client, world: World) -> None:

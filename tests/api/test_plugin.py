@@ -24,7 +24,7 @@ from netplug.errors import (
 )
 from netplug.kernel.memory import fail_at
 from netplug.model import Protocol
-from netplug.plan.objects import HostPort
+from netplug.plan.objects import HostPort, Veth
 from tests.api.conftest import Client, Reply, served
 from tests.service.world import World
 
@@ -66,6 +66,16 @@ def raising(error: BaseException) -> Methods:
         raise error
 
     return {"Method": method}
+
+
+async def test_create_endpoint_has_the_link_made_before_join(plugin: Client, world: World) -> None:
+    await plugin.call("NetworkDriver.CreateNetwork", CREATE)
+    free = {"Address": "10.44.0.5/24", "AddressIPv6": "", "MacAddress": ""}
+
+    await plugin.call("NetworkDriver.CreateEndpoint", {**IDS, "Interface": free})
+    await plugin.call("NetworkDriver.EndpointOperInfo", IDS)
+
+    assert [o.name for o in world.built if isinstance(o, Veth)] == ["pyv77b9a2f0c1e4"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from netplug.errors import Conflict, InvalidOptions, KernelRefused, NotFound, StoreUnavailable
 from netplug.kernel.memory import fail_at
 from netplug.model import EndpointId, Network, NetworkId
-from netplug.plan.diff import Create, Delete
+from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import Veth
 from netplug.service.endpoints import mac_for
 from tests.service.world import (
@@ -47,6 +47,59 @@ async def test_create_records_and_builds_nothing(world: World, on_web: Network) 
     assert world.state.view.endpoints == {ONE.id: ONE}
     assert world.built == built
     assert messages(world)[-1] == ("endpoint 200000000000 created on 100000000000: 10.9.0.2/24")
+
+
+async def test_build_ahead_makes_the_link_that_join_then_finds(
+    world: World, on_web: Network
+) -> None:
+    await world.endpoints.create(ONE)
+
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
+
+    assert veths(world) == {"pyv200000000000"}
+    assert not (await world.reconciler.verify()).differences
+    made: list[Step] = []
+    world.kernel.before_step = made.append
+    await world.endpoints.join(on_web.id, ONE.id, DOCKERS_SANDBOX, is_lent=True)
+    assert not [step for step in made if isinstance(step, Create | Change)]
+
+
+async def test_build_ahead_of_what_is_gone_or_joined_changes_nothing(
+    world: World, on_web: Network
+) -> None:
+    await world.endpoints.build_ahead(NetworkId("f" * 64), ONE.id)
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
+    assert veths(world) == set()
+    await joined(world, on_web)
+    (veth,) = (o for o in world.built if isinstance(o, Veth))
+    await world.kernel.apply(Delete(veth))
+    built = world.built
+
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
+
+    assert world.built == built
+
+
+async def test_build_ahead_that_is_refused_is_left_to_join(world: World, on_web: Network) -> None:
+    await world.endpoints.create(ONE)
+    world.kernel.before_step = fail_at(0)
+
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
+
+    assert veths(world) == set()
+    world.kernel.before_step = nothing_happens
+    await world.endpoints.join(on_web.id, ONE.id, DOCKERS_SANDBOX, is_lent=True)
+    assert veths(world) == {"pyv200000000000"}
+
+
+async def test_delete_before_join_takes_what_was_built_ahead(world: World, on_web: Network) -> None:
+    kept, built = world.kept, world.built
+    await world.endpoints.create(ONE)
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
+
+    await world.endpoints.delete(ONE.id)
+
+    assert (world.kept, world.built) == (kept, built)
 
 
 async def test_create_on_an_unknown_network_is_not_found(world: World) -> None:
@@ -102,6 +155,7 @@ async def test_join_that_cannot_sync_the_leases_builds_nothing(
         raise StoreUnavailable("state.db", "the disk says no")
 
     await world.endpoints.create(ONE)
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
     built = world.built
     world.store.before_sync = refuse
     world.state.sync_soon()
@@ -136,19 +190,21 @@ async def test_join_of_what_is_not_there_is_not_found(world: World, on_web: Netw
         await world.endpoints.join(NetworkId("f" * 64), ONE.id, DOCKERS_SANDBOX, is_lent=True)
 
 
-async def test_join_refused_leaves_nothing_of_the_attempt(world: World, on_web: Network) -> None:
+async def test_join_refused_leaves_what_was_there_before(world: World, on_web: Network) -> None:
     await world.endpoints.create(ONE)
-    kept, built = world.kept, world.built
+    kept = world.kept
     world.kernel.before_step = fail_at(0)
 
     with pytest.raises(KernelRefused):
         await world.endpoints.join(on_web.id, ONE.id, DOCKERS_SANDBOX, is_lent=True)
 
-    assert (world.kept, world.built) == (kept, built)
+    assert world.kept == kept
+    assert not (await world.reconciler.verify()).differences
 
 
 async def test_join_that_cannot_be_recorded_leaves_nothing(world: World, on_web: Network) -> None:
     await world.endpoints.create(ONE)
+    await world.endpoints.build_ahead(on_web.id, ONE.id)
     kept, built = world.kept, world.built
     world.store.before_commit = refuse_commits(0)
 
