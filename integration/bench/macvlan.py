@@ -1,8 +1,9 @@
 """Starts of a container on the host's own network: `python -m integration.bench macvlan`.
 
 A network of pynet with `mode=macvlan` against one of Docker's `macvlan` driver, on the same parent
-and with a subnet each. `mode=routed` takes its turns among them, and so does Docker's `bridge`,
-to which it is compared without a goal.
+and with a subnet each: once with pynet's IPAM, and once driver against driver, both with Docker's.
+`mode=routed` takes its turns among them, and so does Docker's `bridge`, to which it is compared
+without a goal.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Network
 from statistics import median
 from typing import Any
@@ -43,6 +44,12 @@ MACVLAN = Side(
     subnet=IPv4Network("10.3.1.0/24"),
     options={"driver": "host", "mode": "macvlan", **_PARENT},
 )
+MACVLAN_ALONE = replace(
+    MACVLAN,
+    name="pynet-macvlan-alone",
+    ipam="default",
+    subnet=IPv4Network("10.3.3.0/24"),
+)
 ROUTED = Side(
     name="pynet-routed",
     driver="pynet",
@@ -58,9 +65,10 @@ DOCKER_MACVLAN = Side(
     subnet=IPv4Network("10.3.2.0/24"),
     options=_PARENT,
 )
-SIDES = (MACVLAN, ROUTED, DOCKER_MACVLAN, DOCKER)
+SIDES = (MACVLAN, ROUTED, DOCKER_MACVLAN, MACVLAN_ALONE, DOCKER)
 PAIRS = (
     ("macvlan to macvlan", MACVLAN, DOCKER_MACVLAN, RATIO_GOALS[Operation.START]),
+    ("the drivers alone", MACVLAN_ALONE, DOCKER_MACVLAN, RATIO_GOALS[Operation.START]),
     ("routed to bridge", ROUTED, DOCKER, None),
 )
 """What is compared: in the words of the report, of pynet, of Docker, and the goal."""
