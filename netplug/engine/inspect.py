@@ -58,6 +58,11 @@ class Inspector:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
+    async def settle(self, longest_s: float) -> None:
+        """Wait until nothing more is to come, but no longer than that."""
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=longest_s)
+
     def forget(self) -> None:
         """Forget everything: another engine answers."""
         self._known.clear()

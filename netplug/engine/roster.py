@@ -1,4 +1,4 @@
-"""Tells a follower of every container: what the events say at once, the rest as soon as listed."""
+"""Tells followers of every container: what the events say at once, the rest as soon as listed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 class Roster:
     """Lists containers beside whoever reads the events, one listing at a time."""
 
-    def __init__(self, engine: Engine, follower: ContainerFollower) -> None:
+    def __init__(self, engine: Engine, *followers: ContainerFollower) -> None:
         self._engine = engine
-        self._follower = follower
+        self._followers = followers
         self._wanted: set[str] = set()
         self._wants_all = False
         self._heard: set[str] = set()
@@ -30,8 +30,8 @@ class Roster:
         """Pass an event on; list a container of which it does not say enough."""
         if event.kind == "container":
             self._heard.add(event.id)
-        if wanted := self._follower.heard(event):
-            self._wanted.add(wanted)
+        if wanted := {follower.heard(event) for follower in self._followers} - {""}:
+            self._wanted |= wanted
             self._start()
 
     def list_all(self) -> None:
@@ -41,7 +41,8 @@ class Roster:
 
     def lost(self, retry: Callable[[], None]) -> None:
         """Tell that the engine does not answer."""
-        self._follower.lost(retry)
+        for follower in self._followers:
+            follower.lost(retry)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -69,4 +70,6 @@ class Roster:
         found = await self._engine.containers(ids)
         certain = [container for container in found if container.id not in self._heard]
         self._wanted |= {container.id for container in found} & self._heard
-        self._follower.listed(certain, besides=frozenset(self._heard) if is_all else None)
+        besides = frozenset(self._heard) if is_all else None
+        for follower in self._followers:
+            follower.listed(certain, besides=besides)

@@ -20,6 +20,7 @@ from netplug.contract.engine import (
 )
 from netplug.engine.inspect import Inspector
 from netplug.engine.roster import Roster
+from netplug.engine.starts import Starts
 from netplug.errors import EngineUnreachable
 from netplug.model import NetworkId
 
@@ -51,8 +52,10 @@ class Watcher:
         self._driver = driver
         self._clock = clock
         self._sleep = sleep
-        self._roster = Roster(engine, follower) if follower else None
-        self._touched = _Touched(driver, self._roster)
+        self._starts = Starts(driver, clock)
+        self._roster = Roster(engine, self._starts, *((follower,) if follower else ()))
+        self._touched = _Touched(driver, self._roster, self._starts)
+        self._looked_at_s = 0.0
         self._hurried = asyncio.Event()
         self._inspector = Inspector(engine, self._touched.wake)
         self._engine_id = ""
@@ -82,8 +85,7 @@ class Watcher:
             if is_here and self._clock.monotonic_s() - here_since_s > _LONGEST_PAUSE_S:
                 pause_s = _SHORTEST_PAUSE_S
             is_here = False
-            if self._roster is not None:
-                self._roster.lost(self._hurried.set)
+            self._roster.lost(self._hurried.set)
             yield EngineAway(problem=problem)
             await self._pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -110,8 +112,7 @@ class Watcher:
         try:
             while True:
                 relist_at_s = self._clock.monotonic_s() + _RELIST_S
-                if self._roster is not None:
-                    self._roster.list_all()
+                self._roster.list_all()
                 _, container_ids, _, _ = touched.take()
                 if reader.done():
                     await reader
@@ -128,11 +129,14 @@ class Watcher:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             await inspector.close()
-            if self._roster is not None:
-                await self._roster.close()
+            await self._roster.close()
 
     def _inspect(self, snapshot: EngineSnapshot, touched: set[str]) -> None:
-        """Have those containers inspected that are new, touched, or not what was listed."""
+        """Have those containers inspected that are new, touched, or not what was listed.
+
+        Those that start are inspected when they have started.
+        """
+        self._looked_at_s = self._clock.monotonic_s()
         known = self._inspector.known
         listed = [e for n in snapshot.networks.values() for e in n.endpoints.values()]
         changed = {
@@ -141,7 +145,8 @@ class Watcher:
             if (seen := known.get(e.container_id))
             and (seen.name != e.name or e.id not in seen.aliases)
         }
-        self._inspector.want({e.container_id for e in listed} - {""}, touched | changed)
+        there = {e.container_id for e in listed} - {""}
+        self._inspector.want(there.difference(self._starts.under_way), touched | changed)
 
     async def _list(self) -> EngineSnapshot:
         listed_at = self._clock.now()
@@ -162,19 +167,31 @@ class Watcher:
         """Let a burst pass, so that a hundred container starts cost one look.
 
         The last news of the inspector needs no waiting, and a new network gets none: its name is
-        what users give next.
+        what users give next. A container that has started gets none either, unless another one
+        starts, or there was a look just now.
         """
         if not touched.has_events and not self._inspector.is_busy:
             return
         for _ in range(_MOST_SLICES):
             before = touched.count
-            if touched.has_new_network:
+            if touched.has_new_network or (touched.has_started and self._is_calm()):
                 return
             await self._sleep(_SLICE_S)
             if touched.count == before:
                 return
 
+    def _is_calm(self) -> bool:
+        """Return whether no container starts and the last look is not of just now."""
+        since_s = self._clock.monotonic_s() - self._looked_at_s
+        return not self._starts.under_way and since_s >= _SLICE_S
+
     async def _refresh(self, snapshot: EngineSnapshot, touched: _Touched) -> EngineSnapshot:
+        """Look at what was touched.
+
+        It is told with what inspections show, which answer at once; unless one hangs, or a new
+        network is to be told.
+        """
+        has_new_network = touched.has_new_network
         network_ids, container_ids, renamed_ids, has_others = touched.take()
         if has_others:
             snapshot = replace(
@@ -195,6 +212,8 @@ class Watcher:
                 networks.pop(network_id, None)
         snapshot = replace(snapshot, networks=MappingProxyType(networks))
         self._inspect(snapshot, container_ids)
+        if not has_new_network:
+            await self._inspector.settle(_SLICE_S)
         return snapshot
 
 
@@ -202,19 +221,23 @@ class _Touched:
     """Networks and containers that events named since they were last taken.
 
     Of networks of other drivers only that there was one. `last_ns` is the time of the last event.
+    A container that starts is touched when it has started.
     """
 
-    def __init__(self, driver: str, roster: Roster | None) -> None:
+    def __init__(self, driver: str, roster: Roster, starts: Starts) -> None:
         self._roster = roster
+        self._starts = starts
         self.count = 0
         self.last_ns = 0
         self.has_new_network = False
+        self.has_started = False
         self.containers: set[str] = set()
         self._driver = driver
         self._network_ids: set[NetworkId] = set()
         self._renamed: set[str] = set()
         self._has_others = False
-        self._changed = asyncio.Event()
+        self._is_changed = False
+        self._stirred = asyncio.Event()
 
     @property
     def has_events(self) -> bool:
@@ -223,23 +246,36 @@ class _Touched:
 
     def wake(self) -> None:
         """Wake the waiter: something else is new."""
-        self._changed.set()
+        self._is_changed = True
+        self._stirred.set()
 
     async def collect(self, events: AsyncIterator[EngineEvent]) -> None:
         """Read until the stream breaks; that wakes the waiter too."""
         try:
             async for event in events:
-                self._add(event)
+                self.last_ns = max(self.last_ns, event.time_ns)
+                self._roster.heard(event)
+                self._add_due()
+                self._stirred.set()
         finally:
-            self._changed.set()
+            self.wake()
 
     async def within(self, deadline_s: float) -> bool:
         """Return whether something was touched before the deadline; not when that is past."""
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
-                await self._changed.wait()
+                await self._change()
                 return deadline_s > 0
         return False
+
+    async def _change(self) -> None:
+        """Wait until something is touched, if need be because a start takes too long."""
+        while not self._is_changed:
+            self._stirred.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._starts.patience_s):
+                    await self._stirred.wait()
+            self._add_due()
 
     def take(self) -> tuple[set[NetworkId], set[str], set[str], bool]:
         """Return ids of networks, containers and those renamed, and if another network changed.
@@ -248,14 +284,15 @@ class _Touched:
         """
         taken = self._network_ids, self.containers, self._renamed, self._has_others
         self._network_ids, self.containers, self._renamed = set(), set(), set()
-        self._has_others = self.has_new_network = False
-        self._changed.clear()
+        self._has_others = self.has_new_network = self.has_started = False
+        self._is_changed = False
         return taken
 
+    def _add_due(self) -> None:
+        for event in self._starts.take_due():
+            self._add(event)
+
     def _add(self, event: EngineEvent) -> None:
-        self.last_ns = max(self.last_ns, event.time_ns)
-        if self._roster is not None:
-            self._roster.heard(event)
         is_ours = event.attributes.get("type") == self._driver
         match event.kind, event.action:
             case "network", action if is_ours:
@@ -268,9 +305,10 @@ class _Touched:
             case "container", "rename":
                 self._renamed.add(event.id)
                 self.containers.add(event.id)
-            case "container", "start" | "update":
+            case "container", "start" | "update" as action:
                 self.containers.add(event.id)
+                self.has_started |= action == "start"
             case _:
                 return
         self.count += 1
-        self._changed.set()
+        self.wake()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from netplug.contract.engine import EngineAway, EngineEvent, EngineSnapshot, ListedContainer
 from netplug.engine.roster import Roster
 from netplug.engine.watch import Watcher
-from tests.engine.test_watch import MemoryEngine, Naps, StillClock, event
+from tests.engine.test_watch import MemoryEngine, Naps, StillClock, about, event
 
 ALL: frozenset[str] = frozenset()
 
@@ -51,10 +51,6 @@ def listed(*ids: str) -> dict[str, ListedContainer]:
         i: ListedContainer(id=i, name=i, labels={}, is_running=True, has_started=True, places=())
         for i in ids
     }
-
-
-def about(container_id: str, action: str = "create") -> EngineEvent:
-    return EngineEvent(kind="container", action=action, id=container_id, attributes={})
 
 
 async def test_heard_lists_what_the_follower_wants_to_know() -> None:

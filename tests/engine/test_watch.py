@@ -164,6 +164,19 @@ def event(action: str, network_id: str, driver: str = "pynet") -> EngineEvent:
     return EngineEvent(kind="network", action=action, id=network_id, attributes={"type": driver})
 
 
+def about(container_id: str, action: str = "create") -> EngineEvent:
+    return EngineEvent(kind="container", action=action, id=container_id, attributes={})
+
+
+def moved(action: str, network_id: str, container_id: str, driver: str = "pynet") -> EngineEvent:
+    attributes = {"type": driver, "container": container_id}
+    return EngineEvent(kind="network", action=action, id=network_id, attributes=attributes)
+
+
+def connected(network_id: str, container_id: str, driver: str = "pynet") -> EngineEvent:
+    return moved("connect", network_id, container_id, driver)
+
+
 def engine_with(networks: Iterable[EngineNetwork]) -> MemoryEngine:
     return MemoryEngine(known={n.id: n for n in networks})
 
