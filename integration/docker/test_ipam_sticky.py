@@ -55,6 +55,15 @@ def until_named(world: World, box: str) -> None:
     eventually(lambda: box in outcomes(world), f"{box} is known", detail=lambda: outcomes(world))
 
 
+def until_followed(world: World) -> None:
+    """Wait until pynet follows the engine again; who asks before waits for that 50 ms at most."""
+
+    def answers() -> bool:
+        return bool(world.pynet.admin("GET", "/v1/status").body["engine"]["version"])
+
+    eventually(answers, "the engine is followed")
+
+
 @pytest.fixture
 def others(world: World) -> None:
     """A network with two containers that run and one that ended."""
@@ -120,6 +129,7 @@ def test_container_that_stops_and_starts_over_restarts_of_everything(world: Worl
         world.docker("rm", "--force", "web")
         end()
         world.engine.start()
+        until_followed(world)
         world.box("web", "blue")
         assert place(world, "web") == before
         until_named(world, "web")
