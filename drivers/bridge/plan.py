@@ -282,9 +282,8 @@ def _is_isolated(endpoint: Endpoint, options: BridgeOptions) -> bool:
 
 
 def _direct_answers(endpoint: Endpoint, network: Network, view: View) -> Iterator[DirectAnswer]:
-    """Yield what the endpoint, and each other one of its sandbox, answers by the other's link.
+    """Yield by which bridges of others of its sandbox the endpoint answers.
 
-    Both ask for the same, so that it is there whoever joined last, and goes with who leaves first.
     Endpoints of other drivers are on no bridge.
     """
     for other in view.beside(endpoint):
@@ -293,8 +292,6 @@ def _direct_answers(endpoint: Endpoint, network: Network, view: View) -> Iterato
             continue
         for address in endpoint.addresses:
             yield DirectAnswer(address=address.ip, link=bridge_name(theirs))
-        for address in other.addresses:
-            yield DirectAnswer(address=address.ip, link=bridge_name(network))
 
 
 def _is_guarded(options: BridgeOptions, view: View) -> bool:

@@ -136,7 +136,8 @@ class NetworkDriver(Protocol):
     ) -> frozenset[KernelObject]:
         """Return what should exist for an endpoint.
 
-        Before Join that is the link that somebody moves in, and what guards it on the host.
+        Before Join that is the link that somebody moves in, and what guards it on the host. Then it
+        may depend on the others of the sandbox: they are planned anew when it joins or leaves.
         """
         ...
 

@@ -47,7 +47,7 @@ async def converge(
             log.debug("step", extra={"step": step_text(step)})
             await kernel.apply(step)
     except PynetError:
-        await _take_back(desired, previous, kernel)
+        await take_back(desired, previous, kernel)
         raise
     return plan
 
@@ -70,9 +70,23 @@ async def dismantle(objects: frozenset[KernelObject], kernel: Kernel) -> None:
             log.warning("not removed yet", extra={"step": step_text(step), "reason": str(error)})
 
 
-async def _take_back(
+async def adapt(
     desired: frozenset[KernelObject], previous: frozenset[KernelObject], kernel: Kernel
 ) -> None:
+    """Converge what others of a sandbox need now; what fails is logged.
+
+    Reconciliation tries again: whoever joined or left is not kept from it.
+    """
+    try:
+        await converge(desired, previous, kernel)
+    except PynetError as error:
+        log.warning("not adapted yet", extra={"reason": str(error)})
+
+
+async def take_back(
+    desired: frozenset[KernelObject], previous: frozenset[KernelObject], kernel: Kernel
+) -> None:
+    """Converge back to `previous` from what was begun of `desired`; what fails is logged."""
     try:
         for step in (await preview(previous, desired, kernel)).steps:
             await kernel.apply(step)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from netplug.contract.driver import Attachment
 from netplug.errors import Conflict, NotFound, PynetError
 from netplug.model import Endpoint, EndpointId, IPInterface, Lease, Network, NetworkId
-from netplug.service.converge import NOTHING, converge, dismantle
+from netplug.service.converge import NOTHING, adapt, converge, dismantle, take_back
 from netplug.service.lan import refuse_lan_addresses
 from netplug.service.networks import Networks
 
@@ -90,18 +90,20 @@ class Endpoints:
             endpoint = n.state.view.endpoints.get(endpoint_id)
             if endpoint is None:
                 raise NotFound("endpoint", endpoint_id[:12])
-            driver = n.driver_of(network)
+            driver, view = n.driver_of(network), n.state.view
             if endpoint.sandbox and endpoint.sandbox != sandbox:
                 raise Conflict(f"endpoint {endpoint.label}", f"is in sandbox {endpoint.sandbox}")
             joined = replace(endpoint, sandbox=sandbox)
-            previous = driver.plan_endpoint(endpoint, network, n.state.view)
-            objects = driver.plan_endpoint(joined, network, n.state.view)
-            await converge(objects, previous, n.kernel)
+            after = view.with_records((joined,))
+            previous = driver.plan_endpoint(endpoint, network, view)
+            objects = driver.plan_endpoint(joined, network, after)
+            lost, gained = n.beside((joined,), view, after)
+            await converge(objects | gained, previous | lost, n.kernel)
             try:
                 await n.state.synced()  # the leases of its addresses
                 await n.state.commit(puts=(replace(joined, is_lent=is_lent),))
             except BaseException:
-                await dismantle(objects - previous, n.kernel)
+                await take_back(objects | gained, previous | lost, n.kernel)
                 raise
             n.journal.note(
                 "endpoint.join",
@@ -151,11 +153,13 @@ class Endpoints:
         n = self.networks
         view = n.state.view
         network = view.networks.get(endpoint.network_id)
+        lost, gained = n.beside((endpoint,), view, view.without((endpoint,)))
         async with n.hold_ports_of(endpoint):
             await n.state.commit(drops=(endpoint, *leases))
             if network is not None:
                 previous = n.driver_of(network).plan_endpoint(endpoint, network, view)
                 await dismantle(previous, n.kernel)
+        await adapt(gained, lost, n.kernel)
 
     def find(self, reference: str) -> Endpoint:
         """Return the endpoint with this name, id or unambiguous beginning of an id.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from netplug.contract.driver import NetworkDriver
@@ -16,7 +16,7 @@ from netplug.plan.objects import KernelObject, Sysctl, Vlan
 from netplug.plan.order import is_of_firewall
 from netplug.service.aux_addresses import aux_leases
 from netplug.service.borrowed import Switches
-from netplug.service.converge import NOTHING, converge, dismantle, preview
+from netplug.service.converge import NOTHING, adapt, converge, dismantle, preview
 from netplug.service.journal import Journal
 from netplug.service.lan import lan_leases
 from netplug.service.locks import Gate, Locks
@@ -191,6 +191,18 @@ class Networks:
             objects |= driver.plan_endpoint(endpoint, network, view)
         return frozenset(objects)
 
+    def beside(
+        self, moved: Iterable[Endpoint], before: View, after: View
+    ) -> tuple[frozenset[KernelObject], frozenset[KernelObject]]:
+        """Return what the others in the sandboxes of endpoints lose, and what they gain.
+
+        `moved` joined or left them between the two views; the rest is as it was. Who cannot be
+        planned is passed over, and told by reconciliation.
+        """
+        others = {other.id: other for e in moved for other in after.beside(e)}
+        was, now = (self._planned_of(others.values(), view) for view in (before, after))
+        return was - now, now - was
+
     async def give_back(self) -> None:
         """Set back the switches of the host that no network needs any more; see `Switches`."""
         await self._switches.give_back(self._wanted_switches)
@@ -271,9 +283,11 @@ class Networks:
         after = view.without(gone).with_records(parted)
         previous = self.objects_of(network, view) | self._lost(parted, after)
         own = self._less_others(previous, network, after)
+        lost, gained = self.beside(endpoints, view, after)
         async with self.hold_ports_of(*endpoints):
             await self.state.commit(puts=parted, drops=gone, is_durable=True)
             await dismantle(own, self.kernel)
+        await adapt(gained, lost, self.kernel)
         if any(isinstance(o, Vlan) for o in own):  # the next network must not find it going
             await self.kernel.settle()
         await self.give_back()
@@ -336,6 +350,14 @@ class Networks:
     def _planned(self, networks: Iterable[Network], view: View) -> frozenset[KernelObject]:
         plans = [self.driver_of(n).plan_network(n, view) for n in networks]
         return frozenset().union(*plans)
+
+    def _planned_of(self, endpoints: Iterable[Endpoint], view: View) -> frozenset[KernelObject]:
+        objects: set[KernelObject] = set()
+        for endpoint in endpoints:
+            if network := view.networks.get(endpoint.network_id):
+                with suppress(PynetError):
+                    objects |= self.driver_of(network).plan_endpoint(endpoint, network, view)
+        return frozenset(objects)
 
     def _lost(self, after: Sequence[Network], view: View) -> frozenset[KernelObject]:
         """Return what networks have now and no longer have as they are in `view`."""

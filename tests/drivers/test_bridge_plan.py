@@ -202,7 +202,7 @@ def test_plan_endpoint_gets_back_what_it_sent_where_the_kernel_translates_on_the
     assert [o.is_hairpin for o in planned if isinstance(o, Veth)] == [filters_bridged]
 
 
-def test_plan_endpoint_in_a_shared_sandbox_names_what_each_answers_directly() -> None:
+def test_plan_endpoint_in_a_shared_sandbox_names_what_it_answers_directly() -> None:
     front, back = network(V4, V6), network("10.10.0.1/24", number=2)
     one = endpoint(front, "10.9.0.2/24", "fd09::2/64", sandbox=JOINED)
     two = replace(endpoint(back, "10.10.0.2/24", sandbox=JOINED), id=EndpointId("d" * 64))
@@ -213,9 +213,10 @@ def test_plan_endpoint_in_a_shared_sandbox_names_what_each_answers_directly() ->
         for e, on in ((one, front), (two, back))
     ]
 
-    wanted = {DirectAnswer(address=a.ip, link=bridge_name(back)) for a in one.addresses}
-    wanted |= {DirectAnswer(address=a.ip, link=bridge_name(front)) for a in two.addresses}
-    assert planned == [wanted, wanted]
+    assert planned == [
+        {DirectAnswer(address=a.ip, link=bridge_name(back)) for a in one.addresses},
+        {DirectAnswer(address=a.ip, link=bridge_name(front)) for a in two.addresses},
+    ]
 
 
 def test_plan_endpoint_beside_one_of_another_driver_answers_on_its_own_bridge_alone() -> None:

@@ -61,6 +61,20 @@ async def two_networks(world: World) -> None:
     await world.networks.create(DB)
 
 
+async def beside_another_network(world: World) -> None:
+    await docker_container(world)
+    await world.networks.create(DB)
+
+
+async def join_another(world: World) -> None:
+    await joined(world, DB, 3)
+
+
+async def container_on_two_networks(world: World) -> None:
+    await beside_another_network(world)
+    await join_another(world)
+
+
 async def peer(world: World) -> None:
     await world.networks.peer(WEB, DB)
 
@@ -127,6 +141,13 @@ CASES = {
     "join": Case(docker_endpoint, lambda world: joined(world, WEB)),
     "delete-endpoint": Case(
         docker_container, lambda world: world.endpoints.delete(endpoint(WEB).id)
+    ),
+    "join-another-network": Case(beside_another_network, join_another),
+    "delete-one-of-two-endpoints": Case(
+        container_on_two_networks, lambda world: world.endpoints.delete(endpoint(WEB).id)
+    ),
+    "delete-one-of-two-networks": Case(
+        container_on_two_networks, lambda world: world.networks.delete(WEB.id)
     ),
     "publish": Case(docker_container, publish),
     "publish-others": Case(docker_container_with_ports, publish_others),
