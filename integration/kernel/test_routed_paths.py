@@ -33,6 +33,7 @@ from netplug.plan.objects import (
     Masquerade,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
 )
 
 FIREWALL = Firewall(has_ipv6=True, filters_bridged=Path("/proc/sys/net/bridge").exists())
@@ -340,6 +341,39 @@ async def test_strict_link_takes_only_what_is_routed_back_by_it(
     assert one.run(["ping", "-c", "1", "-W", "1", f"{GATEWAYS[1]}%eth0"]).returncode == 0
 
 
+async def test_strict_link_takes_what_its_sandbox_has_by_other_links_too(
+    world: World, tmp_path: Path
+) -> None:
+    lan = world.lan()
+    one = world.routed("one", 1, 2, LinkPolicy.STRICT)
+    two = world.routed("two", 2, 2, LinkPolicy.STRICT)
+    sources = [RoutedSource(link="pyvone", address=ip_address(a)) for a in two.addresses]
+
+    def frames(sender: Box, link: str, addresses: Sequence[str], data: bytes) -> list[bytes]:
+        to = Hop(mac_of(sender.run, "eth0"), mac_of(run, link))
+        made = zip((ipv4, ipv6), addresses, lan.addresses, strict=True)
+        return [make(to, source, target, data) for make, source, target in made]
+
+    with lan.space.popen(listener("eth0"), log=tmp_path / "frames") as listening:
+        eventually(lambda: LISTENING in listening.output(), "the listener is up")
+        send(one.run, "eth0", frames(one, "pyvone", two.addresses, b"early"))
+        await world.let(*sources)
+        send(one.run, "eth0", frames(one, "pyvone", two.addresses, b"own"))
+        send(two.run, "eth0", frames(two, "pyvtwo", one.addresses, b"other"))
+        for source in sources:
+            await world.firewall.routed.withdraw(source)
+        send(one.run, "eth0", frames(one, "pyvone", two.addresses, b"late"))
+        send(one.run, "eth0", frames(one, "pyvone", one.addresses, b"last"))
+        eventually(
+            lambda: listening.output().count(b"last".hex()) == 2,
+            "the last packets arrive",
+            detail=listening.tail,
+        )
+    assert listening.output().count(b"own".hex()) == 2
+    for data in (b"early", b"other", b"late"):
+        assert data.hex() not in listening.output(), data
+
+
 def mac_of(runner: Callable[[Sequence[str]], Completed], link: str) -> str:
     words = runner(["ip", "-o", "link", "show", link]).stdout.split()
     return words[words.index("link/ether") + 1]
@@ -350,6 +384,7 @@ async def test_sets_are_listed_as_they_were_made_and_own_changes_are_no_drift(
 ) -> None:
     one = world.routed("one", 1, 2)
     wanted: set[Reachable] = {*within(1), *within(1, 2), *ports(one, 80), *ports(one, 8000, 100)}
+    wanted |= {RoutedSource(link="pyvone", address=ip_address(a)) for a in ("10.92.0.2", "fd92::2")}
     await world.firewall.inventory(wanted)
 
     await world.let(*wanted, *wanted)

@@ -72,6 +72,7 @@ def as_they_see(theirs: IPRoute, name: str) -> Link:
         has_ipv6=switches.has_ipv6_on(name),
         routes_localnet=switches.read(f"net/ipv4/conf/{name}/route_localnet") == "1",
         is_strict=switches.read(f"net/ipv4/conf/{name}/rp_filter") == "1",
+        is_loose=switches.read(f"net/ipv4/conf/{name}/rp_filter") == "2",
     )
 
 

@@ -165,6 +165,7 @@ class TestLinuxUplinks(UplinkContract):
         [
             ("net/ipv4/ip_forward", "0"),
             (f"net/ipv4/conf/{ROUTED.name}/rp_filter", "0"),
+            (f"net/ipv4/conf/{ROUTED.name}/rp_filter", "2"),
             (f"net/ipv6/conf/{ROUTED.name}/forwarding", "0"),
             (f"net/ipv6/conf/{ROUTED.name}/disable_ipv6", "1"),
         ],
@@ -172,7 +173,7 @@ class TestLinuxUplinks(UplinkContract):
     async def test_switch_of_a_routed_link_that_somebody_turned_is_turned_back(
         self, kernel: LinuxKernel, switch: str, value: str
     ) -> None:
-        strict = replace(ROUTED, policy=LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT)
+        strict = replace(ROUTED, policy=LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT, is_loose=False)
         await make(kernel, strict)
         if switch.endswith("ip_forward"):
             switches.write(switch, "1")

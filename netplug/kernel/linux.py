@@ -13,6 +13,7 @@ from netplug.errors import PynetError
 from netplug.kernel import sandbox, switches, whereabouts
 from netplug.kernel.connections import Connections
 from netplug.kernel.firewall.iptables import Iptables
+from netplug.kernel.firewall.routed import Reachable
 from netplug.kernel.hostlinks import HostLinks
 from netplug.kernel.hostports import HostPorts
 from netplug.kernel.linkops import index_of
@@ -37,6 +38,7 @@ from netplug.plan.objects import (
     Route,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
     RoutedVeth,
     SandboxFilter,
     SandboxLink,
@@ -53,7 +55,7 @@ from netplug.plan.order import is_on_uplink
 
 Seen = KernelObject | Foreign
 Link = Bridge | Veth | RoutedVeth | Vlan | Sublink | Shim
-_Rule = Firewall | SetMember | SpoofGuard | PortForward | RoutedPair | RoutedPort | SandboxFilter
+_Rule = Firewall | SetMember | SpoofGuard | PortForward | Reachable | SandboxFilter
 
 
 class LinuxKernel:
@@ -236,7 +238,7 @@ class LinuxKernel:
                 found.add(known)
             elif isinstance(obj, SandboxFilter) and (filtered := self._filters.known(obj.key)):
                 found.add(filtered)
-            elif isinstance(obj, RoutedPair | RoutedPort) and (
+            elif isinstance(obj, Reachable) and (
                 routed := self._firewall.routed.known.get(obj.key)
             ):
                 found.add(routed)
@@ -295,7 +297,7 @@ class LinuxKernel:
             case PortForward():
                 await self._firewall.publish(obj)
                 self._connections.forget(obj, is_there=True)
-            case RoutedPair() | RoutedPort():
+            case RoutedPair() | RoutedPort() | RoutedSource():
                 await self._firewall.routed.put(obj)
             case SandboxFilter():
                 self._filters.put(obj)
@@ -352,9 +354,9 @@ class LinuxKernel:
             case RoutedPort():
                 await self._firewall.routed.withdraw(obj)
                 self._connections.forget(obj, is_there=False)
-            case RoutedPair():
+            case RoutedPair() | RoutedSource():
                 await self._firewall.routed.withdraw(obj)
-                if obj.source != obj.destination:
+                if isinstance(obj, RoutedPair) and obj.source != obj.destination:
                     await self._connections.forget_between(obj.source, [obj.destination])
             case SandboxFilter():
                 await self._filters.withdraw(obj)

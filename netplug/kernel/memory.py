@@ -27,20 +27,22 @@ from netplug.plan.diff import Change, Create, Delete, Step
 from netplug.plan.objects import (
     Address,
     Bridge,
-    DirectAnswer,
+    EngineSubnet,
     Firewall,
     Foreign,
     HostPort,
-    Hub,
     KernelObject,
     Key,
     LinkPolicy,
-    OpenPort,
+    LocalSubnet,
+    Masquerade,
+    PeerSubnet,
     PortForward,
     ProxyNeighbour,
     Route,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
     RoutedVeth,
     SandboxFilter,
     SandboxLink,
@@ -57,7 +59,7 @@ from netplug.plan.order import is_of_firewall, is_on_uplink
 
 Seen = KernelObject | Foreign
 Link = Bridge | Veth | RoutedVeth | Vlan | Sublink | Shim
-_Rule = SetMember | SpoofGuard | PortForward | RoutedPair | RoutedPort
+_Rule = SetMember | SpoofGuard | PortForward | RoutedPair | RoutedPort | RoutedSource
 Hook = Callable[[object], None]
 
 SWITCHES = memoryuplinks.HOST_SWITCHES
@@ -340,12 +342,12 @@ class MemoryKernel:
         match obj:
             case SpoofGuard():
                 self._guard(obj)
-            case PortForward() | OpenPort() | DirectAnswer() | Hub() | RoutedPort():
-                self._add_to_firewall(obj, obj.address.version)
             case RoutedPair():
                 self._add_to_firewall(obj, obj.source.version)
-            case _:
+            case Masquerade() | LocalSubnet() | PeerSubnet() | EngineSubnet():
                 self._add_to_firewall(obj, obj.subnet.version)
+            case _:
+                self._add_to_firewall(obj, obj.address.version)
 
     def _switch(self, switch: Sysctl) -> None:
         if switch.key not in self._objects:
@@ -387,6 +389,8 @@ class MemoryKernel:
         if isinstance(link, Vlan):
             for name, value in memoryuplinks.switches_of(link.name).items():
                 self._put(Sysctl(name=name, value=value))
+        if isinstance(link, Bridge):
+            self._put(memoryuplinks.reverse_path_of(link))
         self._put(link)
 
     def _check_parent(self, link: Vlan | Sublink | Shim) -> None:
@@ -430,6 +434,8 @@ class MemoryKernel:
             self.unplug(link.name)
         elif not isinstance(link, Veth):
             self._drop(self._standing_on(link.name))
+        if isinstance(link, Bridge):
+            self._drop([memoryuplinks.reverse_path_of(link)])
         if isinstance(link, Veth | RoutedVeth):
             self._drop(self._inside(link))
             self._drop(o for o in self._mtus() if o.link == self._peer_of(link))

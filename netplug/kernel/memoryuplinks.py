@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from netplug.model import LinkFacts, Parent
-from netplug.plan.objects import KernelObject, LinkPolicy, RoutedVeth, Shim, Sublink, Vlan
+from netplug.plan.objects import (
+    Bridge,
+    KernelObject,
+    LinkPolicy,
+    RoutedVeth,
+    Shim,
+    Sublink,
+    Sysctl,
+    Vlan,
+)
 
 ETH0 = LinkFacts(name="eth0", index=2, mac="02:00:00:00:00:aa")
 LINK_KINDS = frozenset({"macvlan", "ipvlan", "vlan"})
@@ -32,6 +41,11 @@ _OF_A_LINK = (
 def switches_of(link: str) -> dict[str, str]:
     """Return the switches of a link of the host's, as they are by default."""
     return {name.format(link): value for name, value in _OF_A_LINK}
+
+
+def reverse_path_of(bridge: Bridge) -> Sysctl:
+    """Return the switch of a bridge by which its reverse paths are checked, as it is by default."""
+    return Sysctl(name=f"net/ipv4/conf/{bridge.name}/rp_filter", value="0", link=bridge.name)
 
 
 def moved_by(name: str, value: str, present: Mapping[str, str]) -> dict[str, str]:
@@ -88,6 +102,7 @@ def readable(obj: KernelObject, macs: Mapping[str, str]) -> KernelObject:
                 mtu_bytes=obj.mtu_bytes or _MTU_BYTES,
                 policy=obj.policy or LinkPolicy.NONE,
                 has_ipv6=bool(obj.has_ipv6),
+                is_loose=bool(obj.is_loose),
                 is_up=obj.is_up is not False,
             )
         case Vlan():

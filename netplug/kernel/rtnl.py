@@ -109,6 +109,8 @@ class Link:
     has_ipv6: bool = False
     is_strict: bool = False
     """Its own rp_filter is 1."""
+    is_loose: bool = False
+    """Its own rp_filter is 2, which wins over that of all links."""
     routes_localnet: bool = False
 
 
@@ -172,6 +174,7 @@ def decode_link(body: bytes) -> Link:
         is_loopback=bool(flags & IFF_LOOPBACK),
         forwards_ipv4=_at(ipv4, _IPV4_FORWARDING) == 1,
         is_strict=_at(ipv4, _IPV4_RP_FILTER) == 1,
+        is_loose=_at(ipv4, _IPV4_RP_FILTER) == 2,
         routes_localnet=_at(ipv4, _IPV4_ROUTE_LOCALNET) == 1,
         forwards_ipv6=_at(ipv6, _IPV6_FORWARDING) == 1,
         has_ipv6=_at(ipv6, _IPV6_DISABLED) == 0,

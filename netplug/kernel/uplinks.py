@@ -115,6 +115,7 @@ class Uplinks:
     def _change_routed(self, veth: RoutedVeth, differing: Collection[str]) -> None:
         if "policy" in differing:
             self._ops.set(veth.name, group=_group(veth))
+        if not {"policy", "is_loose"}.isdisjoint(differing):
             _set_routing(veth)
         if "has_ipv6" in differing:
             _set_routed_ipv6(veth)
@@ -195,7 +196,7 @@ def _read_routed(link: rtnl.Link, policy: LinkPolicy) -> RoutedVeth:
     """Return a routed veth with the policy that holds: without its switches, a bit does not."""
     if not link.forwards_ipv4:
         policy &= ~LinkPolicy.ROUTED_LINK
-    if not link.is_strict:
+    if not (link.is_strict or link.is_loose):
         policy &= ~LinkPolicy.STRICT
     return RoutedVeth(
         name=link.name or "",
@@ -203,6 +204,7 @@ def _read_routed(link: rtnl.Link, policy: LinkPolicy) -> RoutedVeth:
         mtu_bytes=link.mtu,
         policy=policy,
         has_ipv6=link.has_ipv6 and link.forwards_ipv6,
+        is_loose=link.is_loose,
         is_up=link.is_up,
     )
 
@@ -231,9 +233,11 @@ def _group(veth: RoutedVeth) -> int:
 def _set_routing(veth: RoutedVeth) -> None:
     switches.write(f"net/ipv4/conf/{veth.name}/forwarding", "1")
     reverse_path = f"net/ipv4/conf/{veth.name}/rp_filter"
-    if (veth.policy or LinkPolicy.NONE) & LinkPolicy.STRICT:
+    if veth.is_loose:
+        switches.write(reverse_path, "2")
+    elif (veth.policy or LinkPolicy.NONE) & LinkPolicy.STRICT:
         switches.write(reverse_path, "1")
-    elif switches.read(reverse_path) == "1":
+    elif switches.read(reverse_path) != "0":
         switches.write(reverse_path, "0")
 
 

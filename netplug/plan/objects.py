@@ -32,7 +32,8 @@ class LinkPolicy(IntFlag):
     """The low bits of the device group of a link of ours; what the firewall does with it.
 
     ROUTED_LINK is the host's end of one routed endpoint. OPEN: whoever is not behind a link of ours
-    reaches all its ports. STRICT: a packet comes in by it only if its source is routed back by it.
+    reaches all its ports. STRICT: a packet comes in by it only if its source is routed back by it,
+    or is that of a `RoutedSource`.
     """
 
     NONE = 0
@@ -121,7 +122,8 @@ class RoutedVeth:
     `mac` is that of the host's end, from which its link-local IPv6 address follows; the other
     fields are as in `Veth`. It forwards IPv4 and IPv6 whatever the host does on other links, and
     listens to no router advertisement. With the policy STRICT the kernel's own check of reverse
-    paths (rp_filter) is on too.
+    paths (rp_filter) is on too; where `is_loose` it lets in what is routed back by any link, since
+    the sandbox has others, and `RoutedSource` says what that is.
     """
 
     name: str
@@ -131,6 +133,7 @@ class RoutedVeth:
     mtu_bytes: int | None = None
     policy: LinkPolicy | None = None
     has_ipv6: bool | None = None
+    is_loose: bool | None = None
     is_up: bool | None = None
     is_lent: bool | None = field(default=None, metadata=SET_ONCE)
 
@@ -244,11 +247,13 @@ class Sysctl:
     """A kernel switch that must have a value.
 
     Unless `is_borrowed` it is never set back: it has no owner. A borrowed one is the host's, and
-    gets back what it had when nobody needs it any more (`netplug.model.Borrowed`).
+    gets back what it had when nobody needs it any more (`netplug.model.Borrowed`). One of `link`,
+    which is ours, comes and goes with that.
     """
 
     name: str
     value: str
+    link: str = field(default="", metadata=SET_ONCE)
     is_borrowed: bool | None = field(default=None, metadata=SET_ONCE)
 
     @property
@@ -376,6 +381,22 @@ class RoutedPair:
     def key(self) -> Key:
         """Return the key."""
         return Key("routed-pair", f"{self.source} to {self.destination}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedSource:
+    """The sandbox behind the routed link `link` sends from `address` too, of another link of its.
+
+    A sandbox answers by the link of its default route, whichever of its addresses was asked.
+    """
+
+    link: str
+    address: IPAddress
+
+    @property
+    def key(self) -> Key:
+        """Return the key."""
+        return Key("routed-source", f"{self.address} by {self.link}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -548,6 +569,7 @@ KernelObject = (
     | SpoofGuard
     | RoutedPort
     | RoutedPair
+    | RoutedSource
     | SandboxLink
     | SandboxMtu
     | SandboxFilter

@@ -21,6 +21,7 @@ from netplug.plan.objects import (
     Route,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
     RoutedVeth,
     SandboxFilter,
     SandboxLink,
@@ -47,6 +48,7 @@ _RANK: dict[type[KernelObject], int] = {
     EngineSubnet: 4,
     SpoofGuard: 4,
     RoutedPair: 4,
+    RoutedSource: 4,
     Veth: 5,
     RoutedVeth: 5,
     Sublink: 5,
@@ -67,10 +69,12 @@ _RANK: dict[type[KernelObject], int] = {
 def rank(obj: KernelObject) -> int:
     """Return the place of `obj` in creation order; deletes run in reverse.
 
-    Guarantees: a VLAN before its own switches, other switches before all else; rules before the
+    Guarantees: a link before its own switches, other switches before all else; rules before the
     links they guard; a link before its addresses and routes; an address is answered for once it
     is routed; a host port is ours before packets to it are sent on.
     """
+    if isinstance(obj, Sysctl) and obj.link:
+        return _RANK[Address]
     return _RANK[type(obj)]
 
 
@@ -104,9 +108,8 @@ def is_shared(obj: KernelObject) -> bool:
 
 def is_of_firewall(obj: KernelObject) -> bool:
     """Return whether `obj` is part of the packet filter, which others change too."""
-    return isinstance(
-        obj, Firewall | SetMember | PortForward | SpoofGuard | RoutedPort | RoutedPair
-    )
+    rules = Firewall | SetMember | PortForward | SpoofGuard | RoutedPort | RoutedPair | RoutedSource
+    return isinstance(obj, rules)
 
 
 def is_on_uplink(obj: KernelObject) -> bool:

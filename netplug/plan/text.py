@@ -25,6 +25,7 @@ from netplug.plan.objects import (
     Route,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
     RoutedVeth,
     SandboxFilter,
     SandboxLink,
@@ -124,6 +125,7 @@ _WORDS: dict[type[KernelObject], str] = {
     ProxyNeighbour: "proxy-neighbour",
     RoutedPair: "routed-pair",
     RoutedPort: "routed-port",
+    RoutedSource: "routed-source",
     SandboxMtu: "sandbox-mtu",
     SandboxFilter: "sandbox-filter",
 }

@@ -29,6 +29,7 @@ from netplug.plan.objects import (
     Route,
     RoutedPair,
     RoutedPort,
+    RoutedSource,
     RoutedVeth,
     SandboxFilter,
     SandboxLink,
@@ -53,6 +54,7 @@ ROUTED = RoutedVeth(
     is_up=True,
     is_lent=False,
 )
+STRICT = replace(ROUTED, policy=LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT, is_loose=False)
 GATEWAY = Address(link=ROUTED.name, address=ip_interface("169.254.64.1/32"))
 ROUTE = Route(destination=ip_network("10.9.0.2/32"), link=ROUTED.name)
 ROUTE6 = Route(destination=ip_network("2001:db8::2/128"), link=ROUTED.name)
@@ -81,6 +83,7 @@ RULES = (
     RoutedPair(source=ip_network("10.9.0.0/24"), destination=ip_network("10.9.0.0/24")),
     RoutedPort(protocol=Protocol.TCP, address=ip_address("10.9.0.2"), first=80),
     RoutedPort(protocol=Protocol.UDP, address=ip_address("10.9.0.2"), first=8000, count=3),
+    RoutedSource(link=ROUTED.name, address=ip_address("10.8.0.2")),
 )
 
 Mover = Callable[[str, str], None]
@@ -222,11 +225,12 @@ class UplinkContract:
         [
             made_with(ROUTED, replace(ROUTED, mac="02:50:00:00:00:09")),
             made_with(ROUTED, replace(ROUTED, mtu_bytes=1300)),
-            made_with(ROUTED, replace(ROUTED, policy=LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT)),
-            made_with(
-                replace(ROUTED, policy=LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT),
-                replace(ROUTED, policy=LinkPolicy.ROUTED_LINK),
-            ),
+            made_with(ROUTED, STRICT),
+            made_with(STRICT, replace(ROUTED, policy=LinkPolicy.ROUTED_LINK)),
+            made_with(STRICT, replace(STRICT, is_loose=True)),
+            made_with(replace(STRICT, is_loose=True), replace(STRICT, is_loose=False)),
+            made_with(replace(ROUTED, is_loose=True), replace(ROUTED, is_loose=False)),
+            made_with(replace(STRICT, is_loose=True), replace(ROUTED, is_loose=True)),
             made_with(ROUTED, replace(ROUTED, has_ipv6=False)),
             made_with(replace(ROUTED, has_ipv6=False), ROUTED),
             made_with(ROUTED, replace(ROUTED, is_up=False)),
@@ -373,6 +377,20 @@ class UplinkContract:
     ) -> None:
         for wish in (BORROWED, replace(BORROWED, is_borrowed=None)):
             assert await seen(kernel, wish) == replace(wish, value="0")
+
+    async def test_switch_of_a_link_of_ours_is_there_when_that_is(self, kernel: Kernel) -> None:
+        bridge = Bridge(name="py-other")
+        switch = Sysctl(name=f"net/ipv4/conf/{bridge.name}/rp_filter", value="2", link=bridge.name)
+        wanted = {bridge, switch}
+
+        for _ in range(2):
+            for step in diff(wanted, await kernel.look(wanted)).steps:
+                await kernel.apply(step)
+
+            assert diff(wanted, await kernel.look(wanted)).steps == ()
+            await kernel.apply(Delete(bridge))
+            await kernel.settle()
+            assert await kernel.look(wanted) == frozenset()
 
     async def test_sublink_in_a_sandbox_is_out_of_sight(
         self, kernel: Kernel, netns: str, mover: Mover

@@ -85,6 +85,13 @@ same chain passes over what goes elsewhere.
 | `routed_pairs` | subnets of endpoints that reach each other: of one network, or of peers |
 | `routed_ports` | published ports of an endpoint, with `-o ports=published` |
 
+A sandbox on two networks answers by its default route, whichever of its addresses was asked. What
+comes in by the link of a routed endpoint must be routed back by it, or be in one more set:
+
+| | holds |
+|---|---|
+| `routed_sources` | the link, and an address of another endpoint of its sandbox |
+
 | device group | is on |
 |---|---|
 """
@@ -96,7 +103,8 @@ A guarded port is known by its group. Its frames must have its MAC; IPv4, IPv6 a
 from its addresses. IPv6 is looked up by its bytes, so that the target of a neighbour advertisement
 can be looked up in the same set. Router advertisements, redirects, queries of multicast routers,
 tags and tunnels below IP are dropped, and so is all that a link on its way out sends. A port
-without elements sends nothing; one in `bare` has no address that pynet knows of.
+without elements sends nothing; one in `bare` has no address that pynet knows of. Addresses of
+routed endpoints of the same sandbox count as its own.
 
 """
 _EXAMPLE = """\
@@ -128,7 +136,7 @@ _BITS = {
     LinkPolicy.ROUTED_LINK | LinkPolicy.NO_EGRESS: "and only its own network reaches it",
     LinkPolicy.ROUTED_LINK | LinkPolicy.APART: "and no published port lets others kept apart in",
     LinkPolicy.ROUTED_LINK | LinkPolicy.OPEN: "and whoever is not ours reaches all its ports",
-    LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT: "and it sends only from what is routed to it",
+    LinkPolicy.ROUTED_LINK | LinkPolicy.STRICT: "and it sends only from addresses of its sandbox",
     LinkPolicy.DOOMED: "a link that goes within a second; it sends nothing any more",
 }
 

@@ -10,13 +10,14 @@ import pytest
 
 from netplug.kernel.firewall.routed import Range, Reachable, element_of, parse_set
 from netplug.kernel.firewall.rules import IPV4, IPV6, Family, chains
-from netplug.kernel.firewall.tables import PAIRS, PORTS, install_text, table_of
+from netplug.kernel.firewall.tables import PAIRS, PORTS, SOURCES, install_text, table_of
 from netplug.model import Protocol
-from netplug.plan.objects import RoutedPair, RoutedPort
+from netplug.plan.objects import RoutedPair, RoutedPort, RoutedSource
 
 WEB, DB = ip_network("10.9.1.0/24"), ip_network("10.9.2.0/30")
 PAIR = RoutedPair(source=WEB, destination=DB)
 PORT = RoutedPort(protocol=Protocol.TCP, address=ip_address("10.9.1.2"), first=80)
+SOURCE = RoutedSource(link="pyv0123456789ab", address=ip_address("10.9.2.2"))
 RUN = RoutedPort(protocol=Protocol.UDP, address=ip_address("fd09::2"), first=8000, count=100)
 
 
@@ -25,6 +26,7 @@ RUN = RoutedPort(protocol=Protocol.UDP, address=ip_address("fd09::2"), first=800
     [
         (PAIR, (PAIRS, "0a090100 0a090200", "0a0901ff 0a090203")),
         (PORT, (PORTS, "0a090102 06000000 00500000", "0a090102 06000000 00500000")),
+        (SOURCE, (SOURCES, b"pyv0123456789ab\0".hex() + "0a090202", "")),
         (
             RUN,
             (
@@ -65,6 +67,12 @@ def test_parse_set_reads_ports_and_passes_over_what_is_none() -> None:
     text = listed({"concat": ["10.9.1.2", "tcp", 80]}, hosts, {"concat": ["::1", "dccp", 5]}, run)
 
     assert list(parse_set(PORTS, text)) == [PORT, RUN]
+
+
+def test_parse_set_reads_sources() -> None:
+    text = listed({"concat": ["pyv0123456789ab", "10.9.2.2"]}, {"concat": ["pyv1", "nothing"]})
+
+    assert list(parse_set(SOURCES, text)) == [SOURCE]
 
 
 def test_parse_set_of_an_empty_one_finds_nothing() -> None:

@@ -94,6 +94,9 @@ def _addressing(draw: st.DrawFn, number: int, bridge: Bridge) -> set[KernelObjec
             found.add(LocalSubnet(subnet=address.network, link=bridge.name))
         if draw(st.booleans()):
             found.add(Masquerade(subnet=address.network))
+    if draw(st.booleans()):
+        switch = f"net/ipv4/conf/{bridge.name}/rp_filter"
+        found.add(Sysctl(name=switch, value="2", link=bridge.name))
     return found
 
 

@@ -20,7 +20,7 @@ from netplug.kernel.firewall.glance import Glance
 from netplug.kernel.firewall.guard import TABLE as GUARD_TABLE
 from netplug.kernel.firewall.guards import Guards
 from netplug.kernel.firewall.nft import Nft
-from netplug.kernel.firewall.routed import Routed
+from netplug.kernel.firewall.routed import Reachable, Routed
 from netplug.kernel.firewall.rules import (
     HOOKS,
     IPV4,
@@ -38,15 +38,13 @@ from netplug.plan.objects import (
     KernelObject,
     Key,
     PortForward,
-    RoutedPair,
-    RoutedPort,
     SetMember,
     SpoofGuard,
 )
 
 log = logging.getLogger(__name__)
 
-_MEMBER = SetMember | PortForward | SpoofGuard | RoutedPair | RoutedPort
+_MEMBER = SetMember | PortForward | SpoofGuard | Reachable
 _LOCK_WAIT_S = "5"
 _USER_CHAIN = "DOCKER-USER"
 _READS = 3

@@ -13,15 +13,21 @@ from typing import Any
 import msgspec
 
 from netplug.errors import KernelRefused, Unsupported
-from netplug.kernel.firewall.batch import NFPROTO_IPV4, NFPROTO_IPV6, Batch, number_key
+from netplug.kernel.firewall.batch import (
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    Batch,
+    interface_key,
+    number_key,
+)
 from netplug.kernel.firewall.nft import Nft
 from netplug.kernel.firewall.rules import IPV4, IPV6, Family
-from netplug.kernel.firewall.tables import PAIRS, PORTS, TABLE, family_of, table_of
+from netplug.kernel.firewall.tables import PAIRS, PORTS, SOURCES, TABLE, family_of, table_of
 from netplug.kernel.firewall.translations import text_of
 from netplug.model import Protocol
-from netplug.plan.objects import Key, RoutedPair, RoutedPort
+from netplug.plan.objects import Key, RoutedPair, RoutedPort, RoutedSource
 
-Reachable = RoutedPair | RoutedPort
+Reachable = RoutedPair | RoutedPort | RoutedSource
 
 _NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _NFPROTO = {IPV4: NFPROTO_IPV4, IPV6: NFPROTO_IPV6}
@@ -29,11 +35,14 @@ _NFPROTO = {IPV4: NFPROTO_IPV4, IPV6: NFPROTO_IPV6}
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One element of a set as the kernel keeps it: all from `first` to `last`, part by part."""
+    """One element of a set as the kernel keeps it: all from `first` to `last`, part by part.
+
+    In a set without intervals it is `first` alone.
+    """
 
     set: str
     first: bytes
-    last: bytes
+    last: bytes = b""
 
 
 class Routed:
@@ -99,7 +108,7 @@ class Routed:
         found: set[Reachable] = set()
         async with self._one_at_a_time:
             for family in (IPV4, IPV6):
-                for name in (PAIRS, PORTS) if family not in self._lacking else ():
+                for name in (PAIRS, PORTS, SOURCES) if family not in self._lacking else ():
                     found.update(await self._listed(family, name))
             self.known = {obj.key: obj for obj in found}
         return frozenset(found)
@@ -120,14 +129,16 @@ class Routed:
 
 
 def family_of_it(obj: Reachable) -> Family:
-    """Return the family of a pair or of a port."""
-    if isinstance(obj, RoutedPort):
+    """Return the family of a pair, of a port or of a source."""
+    if isinstance(obj, RoutedPort | RoutedSource):
         return family_of(obj.address)
     return family_of(obj.destination.network_address)
 
 
 def element_of(obj: Reachable) -> Range:
     """Return the one element that `obj` is."""
+    if isinstance(obj, RoutedSource):
+        return Range(SOURCES, interface_key(obj.link) + obj.address.packed)
     if isinstance(obj, RoutedPair):
         ends = (obj.source, obj.destination)
         first = b"".join([end.network_address.packed for end in ends])
@@ -150,8 +161,11 @@ def parse_set(name: str, text: str) -> Iterator[Reachable]:
         raw: Any
         for raw in entry.get("set", {}).get("elem", ()):
             with suppress(ValueError):
-                parts = text_of(raw).split(" . ")
-                yield _pair(*parts) if name == PAIRS else _port(*parts)
+                yield _READERS[name](*text_of(raw).split(" . "))
+
+
+def _source(link: str, address: str) -> RoutedSource:
+    return RoutedSource(link=link, address=ip_address(address))
 
 
 def _pair(source: str, destination: str) -> RoutedPair:
@@ -166,6 +180,9 @@ def _port(address: str, protocol: str, run: str) -> RoutedPort:
         first=int(first),
         count=int(last or first) - int(first) + 1,
     )
+
+
+_READERS: Mapping[str, Callable[..., Reachable]] = {PAIRS: _pair, PORTS: _port, SOURCES: _source}
 
 
 def _adding(obj: Reachable) -> Batch:

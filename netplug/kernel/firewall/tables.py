@@ -12,6 +12,10 @@ What leaves by the link of a routed endpoint is decided by two sets:
     routed_pairs  subnets of endpoints, of one network or of peers, that reach each other
     routed_ports  published ports of an endpoint
 
+and what comes in by it by one more:
+
+    routed_sources  the link, with an address of its sandbox that is routed to by another link
+
 Everything stands in tables of our own beside the chains of iptables; their hooks come one before
 iptables' own, and what is translated here is passed over there.
 
@@ -36,7 +40,7 @@ from netplug.plan.objects import (
 
 TABLE = "pynet"
 MAPS = ("ports", "any_ports", "ranges")
-PAIRS, PORTS = "routed_pairs", "routed_ports"
+PAIRS, PORTS, SOURCES = "routed_pairs", "routed_ports", "routed_sources"
 _BEFORE_MANGLE = -151
 
 
@@ -85,6 +89,7 @@ def install_text(family: Family, *, guards_relay: bool = True) -> str:
     sets = {
         PAIRS: f"type {kind} . {kind}; flags interval;",
         PORTS: f"type {kind} . inet_proto . inet_service; flags interval;",
+        SOURCES: f"type ifname . {kind};",
     }
     nat = "type nat hook {} priority -101;"
     to_us = "fib daddr type local jump publish"
@@ -134,7 +139,8 @@ def _martians(family: Family) -> list[str]:
     if family.version == 4:
         found += [f"{ours} ip {end} 127.0.0.0/8 drop" for end in ("daddr", "saddr")]
     own = "" if family.version == 4 else "ip6 saddr != { ::, fe80::/10 } "
-    found.append(f"{_from(LinkPolicy.STRICT)} {own}fib saddr . iif oif 0 drop")
+    foreign = f"iifname . {_word(family)} saddr != @{SOURCES}"
+    found.append(f"{_from(LinkPolicy.STRICT)} {own}fib saddr . iif oif 0 {foreign} drop")
     return found
 
 
