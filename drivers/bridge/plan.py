@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from drivers.beside import answered_for
 from drivers.bridge.options import (
     BridgeOptions,
     GatewayMode,
@@ -147,8 +148,7 @@ class BridgeDriver:
         )
         outside: set[KernelObject] = {veth}
         if veth.is_guarded:
-            own = frozenset(address.ip for address in endpoint.addresses)
-            outside.add(SpoofGuard(link=veth.name, mac=endpoint.mac, addresses=own))
+            outside.update(_guard(endpoint, network, view))
         if not endpoint.sandbox:
             return frozenset(() if endpoint.interface else outside)
         outside.update(self.plan_ports(endpoint, network))
@@ -292,6 +292,17 @@ def _direct_answers(endpoint: Endpoint, network: Network, view: View) -> Iterato
             continue
         for address in endpoint.addresses:
             yield DirectAnswer(address=address.ip, link=bridge_name(theirs))
+
+
+def _guard(endpoint: Endpoint, network: Network, view: View) -> Iterator[KernelObject]:
+    """Yield what the endpoint may send, which the host takes whatever its own check says."""
+    own = frozenset(address.ip for address in endpoint.addresses)
+    foreign = answered_for(endpoint, network, view) if own else own
+    link = host_link_name(endpoint)
+    yield SpoofGuard(link=link, mac=endpoint.mac, addresses=own | foreign)
+    if any(address.version == 4 for address in foreign):
+        bridge = bridge_name(network)
+        yield Sysctl(name=f"net/ipv4/conf/{bridge}/rp_filter", value="2", link=bridge)
 
 
 def _is_guarded(options: BridgeOptions, view: View) -> bool:

@@ -48,7 +48,7 @@ class ModePlanner(Protocol):
         ...
 
     def plan_endpoint(
-        self, options: HostOptions, endpoint: Endpoint, network: Network
+        self, options: HostOptions, endpoint: Endpoint, network: Network, view: View
     ) -> Iterator[KernelObject]:
         """Yield what should exist for an endpoint."""
         ...
@@ -158,7 +158,7 @@ class HostDriver:
         options = parse(network.options)
         mode = _MODES[options.mode]
         if endpoint.sandbox:
-            return frozenset(mode.plan_endpoint(options, endpoint, network))
+            return frozenset(mode.plan_endpoint(options, endpoint, network, view))
         if endpoint.interface:
             return frozenset()
         return frozenset({mode.plan_link(options, endpoint, network)})

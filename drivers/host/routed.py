@@ -8,6 +8,7 @@ are longer by a bit say that it is behind the gateway.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -15,6 +16,7 @@ from ipaddress import (
     ip_network,
 )
 
+from drivers.beside import answered_for
 from drivers.host.options import HostOptions, PortPolicy
 from drivers.host.parents import vlans
 from drivers.host.ports import routed_ports
@@ -29,6 +31,7 @@ from netplug.plan.objects import (
     ProxyNeighbour,
     Route,
     RoutedPair,
+    RoutedSource,
     RoutedVeth,
     SandboxLink,
     SandboxMtu,
@@ -75,8 +78,8 @@ class Routed:
             yield from vlans(network.parent)
             yield from _switches(network, network.parent)
 
-    def plan_link(self, options: HostOptions, endpoint: Endpoint, network: Network) -> KernelObject:
-        """Return the veth pair."""
+    def plan_link(self, options: HostOptions, endpoint: Endpoint, network: Network) -> RoutedVeth:
+        """Return the veth pair, as it is while it is the only one of its sandbox."""
         return RoutedVeth(
             name=host_link_name(endpoint),
             peer=peer_link_name(endpoint),
@@ -85,22 +88,27 @@ class Routed:
             mtu_bytes=_mtu_bytes(options, network),
             policy=_policy(options, network),
             has_ipv6=network.has_ipv6,
+            is_loose=False,
             is_up=True,
             is_lent=endpoint.is_lent,
         )
 
     def plan_endpoint(
-        self, options: HostOptions, endpoint: Endpoint, network: Network
+        self, options: HostOptions, endpoint: Endpoint, network: Network, view: View
     ) -> Iterator[KernelObject]:
-        """Yield the veth pair, the gateway on it, and the way to each address."""
+        """Yield the veth pair, the gateway on it, the way to each address, and what it sends."""
         link = host_link_name(endpoint)
-        yield self.plan_link(options, endpoint, network)
+        foreign = answered_for(endpoint, network, view)
+        is_loose = any(address.version == 4 for address in foreign)
+        yield replace(self.plan_link(options, endpoint, network), is_loose=is_loose)
         if any(address.version == 4 for address in endpoint.addresses):
             yield Address(link=link, address=IPv4Interface(_gateway_ipv4(network)))
         for address in endpoint.addresses:
             yield Route(destination=ip_network(address.ip), link=link)
             if network.parent is not None and not network.is_internal:
                 yield ProxyNeighbour(address=address.ip, link=network.parent.name)
+        if options.guards_spoofing:
+            yield from (RoutedSource(link=link, address=address) for address in foreign)
         yield from self.plan_ports(options, endpoint, network)
         if endpoint.is_lent:
             yield SandboxMtu(

@@ -58,7 +58,7 @@ class _Sublinks(ABC):
         yield from vlans(_parent(options, network))
 
     def plan_endpoint(
-        self, options: HostOptions, endpoint: Endpoint, network: Network
+        self, options: HostOptions, endpoint: Endpoint, network: Network, view: View
     ) -> Iterator[KernelObject]:
         """Yield the link, and what guards it in the sandbox."""
         sublink = self.plan_link(options, endpoint, network)
@@ -168,10 +168,10 @@ class Macvlan(_Sublinks):
             yield from plan_shim(network, _parent(options, network))
 
     def plan_endpoint(
-        self, options: HostOptions, endpoint: Endpoint, network: Network
+        self, options: HostOptions, endpoint: Endpoint, network: Network, view: View
     ) -> Iterator[KernelObject]:
         """Yield the link, what guards it, and the host's way to it."""
-        yield from super().plan_endpoint(options, endpoint, network)
+        yield from super().plan_endpoint(options, endpoint, network, view)
         if options.has_host_access:
             yield from plan_routes(endpoint, network)
 

@@ -77,6 +77,8 @@ class Runner(Protocol):
 def server(name: str, ports: Sequence[str]) -> list[str]:
     """Return the command of a server on "tcp/80" or "udp/9000-9009", over both families.
 
+    With "udp/80@ADDRESS" it answers as that address; otherwise as that by which the client is
+    reached, whichever it asked.
     It prints a line when it listens, and a line for whatever reaches it. In lists of processes it
     goes by its name.
     """
@@ -132,8 +134,8 @@ def _patience_s(answer: str) -> float:
 def _serve(name: str, ports: Sequence[str]) -> None:
     Path("/proc/self/comm").write_text(name)
     selector = selectors.DefaultSelector()
-    for protocol, port in _each(ports):
-        listener = _bound(protocol, "::", port)
+    for protocol, address, port in _each(ports):
+        listener = _bound(protocol, address, port)
         answer = _answer_stream if protocol == "tcp" else _answer_datagram
         selector.register(listener, selectors.EVENT_READ, partial(answer, listener, name, port))
     print(LISTENING, flush=True)
@@ -161,11 +163,13 @@ def _said(answer: Answer) -> bytes:
     return json.dumps(answer).encode()
 
 
-def _each(ports: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _each(ports: Sequence[str]) -> Iterator[tuple[str, str, int]]:
     for word in ports:
-        protocol, _, run = word.partition("/")
+        where, _, address = word.partition("@")
+        protocol, _, run = where.partition("/")
         first, _, last = run.partition("-")
-        yield from ((protocol, port) for port in range(int(first), int(last or first) + 1))
+        for port in range(int(first), int(last or first) + 1):
+            yield protocol, address or "::", port
 
 
 def _bound(protocol: str, address: str, port: int) -> socket.socket:

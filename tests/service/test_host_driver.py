@@ -14,7 +14,14 @@ from netplug.errors import Conflict, PynetError
 from netplug.kernel.memory import MemoryKernel, Stopped, fail_at, stop_at
 from netplug.model import Endpoint, HostFacts, Network, Parent, PortRequest, Protocol, Subnet
 from netplug.plan.diff import Delete
-from netplug.plan.objects import ProxyNeighbour, Route, SandboxFilter, Vlan
+from netplug.plan.objects import (
+    ProxyNeighbour,
+    Route,
+    RoutedSource,
+    RoutedVeth,
+    SandboxFilter,
+    Vlan,
+)
 from netplug.service.standalone import AttachWish, NetworkWish, SubnetWish
 from tests.service.uplinks import ETH0, borrowed
 from tests.service.world import (
@@ -92,6 +99,30 @@ async def test_what_is_built_is_as_planned_and_goes_again(
 
     assert world.kernel.objects == before
     assert borrowed(world) == {}
+
+
+async def test_second_network_of_a_sandbox_changes_the_link_of_the_first_and_back(
+    world: World,
+) -> None:
+    on_bridge = await world.networks.create(network(3, "10.3.0.1/24", "fd03::1/64"))
+    await made(world, await world.networks.create(host({})))
+    alone = world.built
+    for on in (host({}, 2), on_bridge):
+        on = await world.networks.create(on)
+        before = world.built
+
+        other = await made(world, on, 3)
+
+        (first,) = before & {o for o in alone if isinstance(o, RoutedVeth)}
+        assert replace(first, is_loose=True) in world.built
+        sources = {o for o in world.built if isinstance(o, RoutedSource)}
+        assert {s.address for s in sources if s.link == first.name} == {
+            a.ip for a in other.addresses
+        }
+        assert (await world.reconciler.run()).steps == ()
+        await world.endpoints.delete(other.id)
+        assert world.built == before
+        assert (await world.reconciler.run()).steps == ()
 
 
 @each_mode
