@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
@@ -18,25 +18,36 @@ T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
-async def inside(path: str, work: Callable[[], T]) -> T:
-    """Run `work` on a new thread inside the network namespace at `path` and return its result.
+def inside(
+    path: str, work: Callable[[], T], *, then: Callable[[T], None] | None = None
+) -> asyncio.Future[T]:
+    """Run `work` on a new thread inside the network namespace at `path`; its result is to come.
+
+    What the thread does with it `then` is not waited for.
 
     Raises:
         KernelRefused: there is no such namespace, or it may not be entered.
     """
-    return await _on_thread(partial(_enter, path), work)
+    return _on_thread(partial(_enter, path), work, then)
 
 
-async def apart(work: Callable[[], T]) -> T:
-    """Run `work` on a new thread inside a new network namespace, which ends with it.
+def apart(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Do the same inside a new network namespace, which ends with the thread.
 
     Raises:
         KernelRefused: none can be made.
     """
-    return await _on_thread(_leave, work)
+    return _on_thread(_leave, work)
 
 
-async def _on_thread(go: Callable[[], None], work: Callable[[], T]) -> T:
+def here() -> int:
+    """Return a descriptor of the thread's namespace, which lives as long as it is open."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _on_thread(
+    go: Callable[[], None], work: Callable[[], T], then: Callable[[T], None] | None = None
+) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
@@ -57,9 +68,12 @@ async def _on_thread(go: Callable[[], None], work: Callable[[], T]) -> T:
             tell(lambda: result.set_exception(failure))
         else:
             tell(lambda: result.set_result(value))
+            if then is not None:
+                then(value)
 
-    threading.Thread(target=body, name="netns", daemon=True).start()
-    return await result
+    # not threading.Thread, whose start waits until it has begun: a third of what all this takes
+    _thread.start_new_thread(body, ())
+    return result
 
 
 @cache
