@@ -18,11 +18,12 @@ from contextlib import suppress
 
 from netplug.errors import KernelRefused
 
-EXCLUSIVE, CREATE = 0x200, 0x400  # linux/netlink.h, NLM_F_EXCL, NLM_F_CREATE
+# linux/netlink.h, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND
+EXCLUSIVE, CREATE, APPEND = 0x200, 0x400, 0x800
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h
 _NETLINK_NETFILTER = 12
-_REQUEST, _DUMP = 0x001, 0x300
+_REQUEST, _DUMP, _TORN = 0x001, 0x300, 0x10  # NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _NF_TABLES = 10
@@ -31,6 +32,7 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _FAMILY = struct.Struct("!BBH")  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER_BYTES = 65536
+_DUMP_TRIES = 5
 _PATIENCE = struct.pack("@ll", 1, 0)  # struct timeval: an answer that is not there never comes
 
 Message = tuple[int, int, bytes]
@@ -68,12 +70,13 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 def listed(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the attributes that `data` is made of."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
+    at, end = 0, len(data) - _ATTRIBUTE.size
+    while at <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
         if length < _ATTRIBUTE.size:
             return
-        yield kind & _TYPE, data[_ATTRIBUTE.size : length]
-        data = data[(length + 3) & ~3 :]
+        yield kind & _TYPE, data[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
 
 
 def commit(opened: socket.socket, messages: Iterable[Message]) -> None:
@@ -107,20 +110,33 @@ def tell(opened: socket.socket, message: Message) -> None:
 def ask(opened: socket.socket, kind: int, body: bytes, *, is_dump: bool = False) -> list[bytes]:
     """Return the attributes of each message of the answer.
 
+    A dump that a change has torn is asked for again.
+
     Raises:
-        OSError: the kernel refuses, or says nothing.
+        OSError: the kernel refuses, or says nothing; EINTR where changes do not end.
     """
-    opened.send(_message(kind, _DUMP if is_dump else 0, body))
+    for _ in range(_DUMP_TRIES):
+        opened.send(_message(kind, _DUMP if is_dump else 0, body))
+        found, flags = _answer(opened, is_dump=is_dump)
+        if not flags & _TORN:
+            return found
+    raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+
+
+def _answer(opened: socket.socket, *, is_dump: bool) -> tuple[list[bytes], int]:
+    """Return the attributes of each message, and the flags of all of them."""
     found: list[bytes] = []
+    seen = 0
     while True:
-        for kind_of, answer in _messages(opened.recv(_BUFFER_BYTES)):
-            if kind_of in {_ERROR, _DONE}:
+        for kind, flags, answer in _messages(opened.recv(_BUFFER_BYTES)):
+            seen |= flags
+            if kind in {_ERROR, _DONE}:
                 if code := -int(struct.unpack_from("=i", answer)[0]):
                     raise OSError(code, os.strerror(code))
-                return found
+                return found, seen
             found.append(answer[_FAMILY.size :])
         if not is_dump:
-            return found
+            return found, seen
 
 
 def _first_error(opened: socket.socket) -> int:
@@ -128,16 +144,16 @@ def _first_error(opened: socket.socket) -> int:
     found = 0
     with suppress(BlockingIOError):
         while data := opened.recv(_BUFFER_BYTES, socket.MSG_DONTWAIT):
-            for kind, body in _messages(data):
+            for kind, _, body in _messages(data):
                 if kind == _ERROR and not found:
                     found = -int(struct.unpack_from("=i", body)[0])
     return found
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _messages(data: bytes) -> Iterator[Message]:
     while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        yield kind, data[_HEADER.size : length]
+        length, kind, flags, *_ = _HEADER.unpack_from(data)
+        yield kind, flags, data[_HEADER.size : length]
         data = data[(length + 3) & ~3 :]
 
 
