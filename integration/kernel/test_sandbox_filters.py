@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
@@ -32,7 +32,12 @@ from integration.lab.frames import ETH_P_ARP, ETH_P_IP, LISTENING, ipv4, listene
 from integration.lab.namespace import Namespace
 from integration.lab.process import Completed, Process, run
 from integration.lab.talk import NOBODY, tcp, udp
+from netplug.kernel import netns
+from netplug.kernel.firewall import sandboxed, texts
+from netplug.kernel.firewall.image import Image, read
+from netplug.kernel.firewall.netfilter import open_socket
 from netplug.kernel.sandboxfilters import SandboxFilters
+from netplug.kernel.sandboxforms import SandboxForms
 from netplug.model import Protocol
 from netplug.plan.objects import SandboxFilter
 
@@ -145,6 +150,12 @@ class World:
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for something while the loop goes on."""
     await asyncio.to_thread(eventually, condition, what)
+
+
+def read_tables(link: str) -> tuple[Image | None, ...]:
+    """Return the tables of a link in the thread's namespace."""
+    with closing(open_socket()) as opened:
+        return tuple(read(opened, *name) for name in sandboxed.names(link))
 
 
 def add_macvlan(parent: str, name: str, mac: str) -> None:
@@ -319,6 +330,11 @@ async def test_link_that_is_renamed_later_is_seen_and_mended(world: World) -> No
         f"delete table netdev pynet-{LINK}",
         f"flush chain netdev pynet-{LINK} egress",
         f"add element netdev pynet-{LINK} ipv4 {{ {OWN} . 10.9.0.7 }}",
+        f"insert rule netdev pynet-{LINK} by_ipv4 accept",
+        f"add rule netdev pynet-{LINK} by_ipv4 accept",
+        f"add chain netdev pynet-{LINK} other",
+        f"add chain netdev pynet-{LINK} egress {{ policy drop; }}",
+        f"add table netdev pynet-{LINK} {{ flags dormant; }}",
         f"delete table inet pynet-{LINK}",
         f"add element inet pynet-{LINK} ports {{ tcp . 22 }}",
         "flush ruleset",
@@ -337,6 +353,61 @@ async def test_changed_rules_are_seen_and_mended(world: World, damage: str) -> N
 
     await world.put(wish)
     assert await world.is_whole(wish)
+
+
+async def test_rules_that_are_changed_before_anybody_looked_are_seen(world: World) -> None:
+    world.run(["nft", f"insert rule netdev pynet-{LINK} egress accept"])
+
+    assert not await world.is_whole(world.guard)
+
+
+async def test_link_whose_address_another_takes_is_not_whole(world: World) -> None:
+    table = f"netdev pynet-{LINK} ipv4"
+    world.run(["nft", f"delete element {table} {{ {OWN} . {OWN_IPV4} }}"])
+    world.run(["nft", f"add element {table} {{ {OWN} . {THEIR_IPV4} }}"])
+
+    assert not await world.is_whole(world.guard)
+
+
+WISH = SandboxFilter(link=LINK, netns="", mac=OWN, addresses=ADDRESSES, guards=True, ports=OPEN)
+WISHES = {
+    "macvlan": WISH,
+    "ipvlan": replace(WISH, mac=""),
+    "no-addresses": replace(WISH, addresses=frozenset()),
+    "ipvlan-without-addresses": replace(WISH, mac="", addresses=frozenset()),
+    "no-ports": replace(WISH, ports=frozenset()),
+}
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
+async def test_copied_tables_are_those_that_nft_makes_of_the_text(
+    world: World, wish: SandboxFilter
+) -> None:
+    forms = SandboxForms()
+    try:
+        copies = sandboxed.tables(await forms.of(wish), wish, name=NAME, index=7)
+    finally:
+        await forms.close()
+    await world.filters.withdraw(world.guard)
+
+    world.run(["nft", "-f", "-"], stdin=sandboxed.install_text(wish, name=NAME, index=7))
+
+    assert await netns.inside(world.netns, partial(read_tables, LINK)) == copies
+
+
+async def test_sample_is_the_same_without_the_library(spaces: list[Namespace]) -> None:
+    left, right = (f"/proc/{space.pid}/ns/net" for space in spaces)
+    samples = [
+        *sandboxed.samples(replace(WISH, ports=None), can_guard=True),
+        *sandboxed.samples(replace(WISH, guards=False), can_guard=True),
+    ]
+    for sample in samples:
+        await netns.inside(left, partial(texts.run, sandboxed.sample_text(sample)))
+        await texts.fork(right, sandboxed.sample_text(sample))
+
+    made = await netns.inside(left, partial(read_tables, "sample"))
+    assert None not in made
+    assert await netns.inside(right, partial(read_tables, "sample")) == made
 
 
 async def test_withdrawn_filter_leaves_nothing(world: World) -> None:

@@ -17,21 +17,26 @@ import logging
 import socket
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import ip_address
 from typing import TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netplug.errors import Conflict, KernelRefused, PynetError, Unsupported
+from netplug.errors import Conflict, KernelRefused, PynetError
 from netplug.kernel import netns
-from netplug.kernel.firewall import sandboxed, texts
+from netplug.kernel.firewall import image, sandboxed
+from netplug.kernel.firewall.glance import Generation
+from netplug.kernel.firewall.image import Image
+from netplug.kernel.firewall.netfilter import open_socket
 from netplug.kernel.namespaces import Namespaces, is_namespace
+from netplug.kernel.nlattr import U32, attribute
 from netplug.kernel.rtnl import (
+    IFLA_EXT_MASK,
     NLM_F_DUMP,
     NLM_F_REQUEST,
+    RTEXT_FILTER_SKIP_STATS,
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
@@ -43,6 +48,7 @@ from netplug.kernel.rtnl import (
     messages,
 )
 from netplug.kernel.sandbox import is_own_namespace
+from netplug.kernel.sandboxforms import SandboxForms
 from netplug.plan.objects import Key, SandboxFilter
 
 log = logging.getLogger(__name__)
@@ -53,24 +59,31 @@ _AT_A_TIME = 8  # namespaces entered at a time, as in netplug.kernel.dnsplaces
 _PATIENCE_S = 60.0  # from Join to the start of a container dockerd takes a second
 _LINK_GROUP = 1  # linux/rtnetlink.h, RTMGRP_LINK
 _BUFFER_BYTES = 32 * 1024
-_SAMPLE = SandboxFilter(
-    link="probe", netns="", mac="02:50:00:00:00:01", addresses=frozenset({ip_address("fe80::1")})
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placed:
-    """What was put in place, and what it looked like then."""
+    """What was put in place, and what it has to look like."""
 
     wish: SandboxFilter
     name: str
     index: int
-    generation: int
-    listing: tuple[str, ...]
+    tables: tuple[Image, ...]
+    generation: int | None = None
+    """That of nftables when they were last looked at."""
 
     def is_of(self, link: Link) -> bool:
         """Return whether it is bound to that link under its present name."""
         return (link.name, link.index) == (self.name, self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What a look into a namespace shows."""
+
+    links: tuple[Link, ...]
+    generation: int
+    is_whole: bool
 
 
 class SandboxFilters:
@@ -84,8 +97,7 @@ class SandboxFilters:
         self._placed: dict[Key, _Placed] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._has_library = True
-        self._guarding: asyncio.Task[bool] | None = None
+        self._forms = SandboxForms()
 
     async def close(self) -> None:
         """Wait for nothing more; the filters stay."""
@@ -94,16 +106,8 @@ class SandboxFilters:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._forms.close()
         self._namespaces.close()
-
-    async def is_guard_supported(self) -> bool:
-        """Return whether this kernel filters what a sandbox sends: from Linux 5.16 on.
-
-        It is tried once, in a namespace of its own.
-        """
-        if self._guarding is None:
-            self._guarding = asyncio.create_task(self._probe())
-        return await asyncio.shield(self._guarding)
 
     async def settle(self) -> None:
         """Wait until nothing is on its way any more: a minute, where a link does not come."""
@@ -129,12 +133,12 @@ class SandboxFilters:
     async def withdraw(self, wish: SandboxFilter) -> None:
         """Forget a filter, and remove its tables where the namespace is still there."""
         self._forget(wish.key)
-        text = sandboxed.remove_text(wish.link, can_guard=await self.is_guard_supported())
+        work = partial(_remove, wish.link)
         async with self._locks[wish.key]:
             try:
                 if is_namespace(wish.netns) and not is_own_namespace(wish.netns):
-                    await self._nft(wish.netns, text)
-            except PynetError as error:
+                    await self._inside(wish.netns, work, then=socket.socket.close)
+            except (PynetError, OSError) as error:
                 if is_namespace(wish.netns):
                     log.warning("filter not removed", extra=_about(wish, error))
         self._locks.pop(wish.key, None)
@@ -160,23 +164,18 @@ class SandboxFilters:
             return not is_namespace(wish.netns)  # it vanished
 
     async def _is_whole(self, wish: SandboxFilter) -> bool:
-        link, generation = await self._look(wish)
         placed = self._placed.get(wish.key)
+        seen = await self._inside(wish.netns, partial(_look, placed))
+        if self._placed.get(wish.key) is not placed:  # it was put just now, or its link went
+            return True
+        link = next((one for one in seen.links if self._is_it(wish, one)), None)
         if link is None or (placed is None and _is_to_come(wish, link)):
             return True
         if placed is None or placed.wish != wish or not placed.is_of(link):
             return False
-        if placed.generation == generation:
-            return True
-        try:
-            listing = await self._listed(wish)
-        except KernelRefused as error:
-            if error.code == errno.ENOENT:
-                return False
-            raise
-        if self._placed.get(wish.key) is placed and listing == placed.listing:
-            self._placed[wish.key] = replace(placed, generation=generation)
-        return listing == placed.listing
+        if seen.is_whole:
+            self._placed[wish.key] = replace(placed, generation=seen.generation)
+        return seen.is_whole
 
     async def _follow(self, wish: SandboxFilter) -> None:
         """Put a filter in place, and say why if it cannot be."""
@@ -184,8 +183,9 @@ class SandboxFilters:
             if is_own_namespace(wish.netns):
                 raise Conflict(f"namespace {wish.netns}", "is the host's own")
             async with self._locks[wish.key], asyncio.timeout(_PATIENCE_S):
+                forms = await self._forms.of(wish)
                 await self._namespaces.appears(wish.netns)
-                await self._place_until_named(wish)
+                await self._place_until_named(wish, forms)
         except TimeoutError:
             if wish.key not in self._placed:
                 log.warning("nothing filtered", extra=_about(wish, "no such link came up"))
@@ -193,7 +193,7 @@ class SandboxFilters:
             if is_namespace(wish.netns):
                 log.warning("nothing filtered", extra=_about(wish, error))
 
-    async def _place_until_named(self, wish: SandboxFilter) -> None:
+    async def _place_until_named(self, wish: SandboxFilter, forms: Collection[Image]) -> None:
         """Put a filter in place, and again whenever its link has changed its first name."""
         async with aclosing(self._links(wish)) as links:
             async for link in links:
@@ -201,43 +201,33 @@ class SandboxFilters:
                 if placed is None and _is_to_come(wish, link):
                     continue
                 if placed is None or not placed.is_of(link):
-                    placed = await self._place(wish, link)
+                    placed = await self._place(wish, link, forms)
                 if placed is not None and placed.name != wish.link:
                     return
 
-    async def _place(self, wish: SandboxFilter, link: Link) -> _Placed | None:
+    async def _place(
+        self, wish: SandboxFilter, link: Link, forms: Collection[Image]
+    ) -> _Placed | None:
         """Put a filter in place for a link; None if that just got another name, or went."""
-        can_guard = await self.is_guard_supported()
         name, index = str(link.name), link.index
-        text = sandboxed.install_text(wish, name=name, index=index, can_guard=can_guard)
-        listings = sandboxed.list_texts(wish, can_guard=can_guard)
+        tables = sandboxed.tables(forms, wish, name=name, index=index)
         try:
-            try:
-                listing, generation = await self._nft(wish.netns, text, *listings)
-            except KernelRefused as error:
-                if error.code != errno.EEXIST:
-                    raise
-                text = sandboxed.remove_text(wish.link, can_guard=can_guard) + text
-                listing, generation = await self._nft(wish.netns, text, *listings)
+            work = partial(_install, wish.link, tables)
+            await self._inside(wish.netns, work, then=socket.socket.close)
         except KernelRefused as error:
             if error.code == errno.ENOENT:  # the next message tells
                 return None
             raise
-        self._placed[wish.key] = placed = _Placed(
-            wish=wish,
-            name=name,
-            index=index,
-            generation=generation + 1,  # if it is another, somebody else changed something
-            listing=_words(listing),
-        )
+        placed = _Placed(wish=wish, name=name, index=index, tables=tables)
+        self._placed[wish.key] = placed
         return placed
 
     async def _links(self, wish: SandboxFilter) -> AsyncGenerator[Link]:
         """Yield the link of a filter as it is, and whenever it has changed."""
         opened = await self._inside(wish.netns, _open_watch, undo=socket.socket.close)
         loop = asyncio.get_running_loop()
+        alias = self._alias(wish).encode()
         try:
-            _ask_for_links(opened)
             while True:
                 try:
                     data = await loop.sock_recv(opened, _BUFFER_BYTES)
@@ -247,55 +237,26 @@ class SandboxFilters:
                     _ask_for_links(opened)  # some of it was lost
                     continue
                 for kind, _, _, body in messages(data):
-                    if kind == RTM_NEWLINK and self._is_it(wish, link := decode_link(body)):
+                    if alias not in body or not self._is_it(wish, link := decode_link(body)):
+                        continue
+                    if kind == RTM_NEWLINK:
                         yield link
-                    elif kind == RTM_DELLINK and self._is_it(wish, decode_link(body)):
+                    elif kind == RTM_DELLINK:
                         self._placed.pop(wish.key, None)
         finally:
             opened.close()
 
-    async def _look(self, wish: SandboxFilter) -> tuple[Link | None, int]:
-        """Return the link of a filter, and how often nftables changed beside it."""
-        links, generation = await self._inside(wish.netns, _glance)
-        return next((one for one in links if self._is_it(wish, one)), None), generation
-
-    async def _listed(self, wish: SandboxFilter) -> tuple[str, ...]:
-        can_guard = await self.is_guard_supported()
-        listings = sandboxed.list_texts(wish, can_guard=can_guard)
-        listing, _ = await self._nft(wish.netns, *listings)
-        return _words(listing)
-
-    async def _nft(self, path: str, *commands: str) -> tuple[str, int]:
-        """Run each text as a transaction; return what they print, and the generation before."""
-        if self._has_library:
-            try:
-                return await self._inside(path, partial(texts.run, commands))
-            except OSError:
-                self._has_library = False
-        generation = await self._inside(path, texts.generation)
-        return await texts.fork(["nsenter", f"--net={path}"], commands), generation
-
-    async def _probe(self) -> bool:
-        sample = replace(_SAMPLE, guards=True)
-        text = sandboxed.install_text(sample, name="lo", index=1, can_guard=True)
-        try:
-            try:
-                await netns.apart(partial(texts.run, [text]))
-            except OSError:
-                self._has_library = False
-                await texts.fork(["unshare", "--net"], [text])
-        except (KernelRefused, Unsupported) as error:
-            reason = {"reason": str(error)}
-            log.warning("macvlan and ipvlan links are not kept from spoofing", extra=reason)
-            return False
-        return True
-
     async def _inside(
-        self, path: str, work: Callable[[], T], undo: Callable[[T], None] | None = None
+        self,
+        path: str,
+        work: Callable[[], T],
+        *,
+        then: Callable[[T], None] | None = None,
+        undo: Callable[[T], None] | None = None,
     ) -> T:
         """Run `work` inside; who is cancelled meanwhile waits for it, and undoes it."""
         async with self._slots:
-            entering = asyncio.ensure_future(netns.inside(path, work))
+            entering = netns.inside(path, work, then=then)
             try:
                 return await asyncio.shield(entering)
             except asyncio.CancelledError:
@@ -306,7 +267,10 @@ class SandboxFilters:
                 raise
 
     def _is_it(self, wish: SandboxFilter, link: Link) -> bool:
-        return link.alias == f"pynet {self._instance} {wish.link}"
+        return link.alias == self._alias(wish)
+
+    def _alias(self, wish: SandboxFilter) -> str:
+        return f"pynet {self._instance} {wish.link}"
 
     def _forget(self, key: Key) -> None:
         if task := self._tasks.pop(key, None):
@@ -327,24 +291,60 @@ def _is_to_come(wish: SandboxFilter, link: Link) -> bool:
     return link.name == wish.link and not link.is_up
 
 
-def _glance() -> tuple[list[Link], int]:
-    """Return the links and the generation of nftables of the thread's namespace."""
+def _look(placed: _Placed | None) -> _Seen:
+    """Return what there is in the thread's namespace; nothing is listed where nothing changed."""
     rtnl = Rtnl()
-    try:
-        rtnl.open()
-        return rtnl.links(), texts.generation()
-    except NetlinkError as error:
-        raise KernelRefused("list links", str(error), error.code) from error
-    finally:
-        rtnl.close()
+    with closing(Generation()) as numbers:
+        try:
+            numbers.open()
+            rtnl.open()
+            links, generation = rtnl.links(), numbers.number()
+        except NetlinkError as error:
+            raise KernelRefused("list links", str(error), error.code) from error
+        finally:
+            rtnl.close()
+    is_whole = placed is not None and (placed.generation == generation or _are_there(placed.tables))
+    return _Seen(links=tuple(links), generation=generation, is_whole=is_whole)
+
+
+def _install(link: str, tables: tuple[Image, ...]) -> socket.socket:
+    """Make the tables in the thread's namespace.
+
+    Return a socket that is still to be closed: until what was deleted is free, that takes 10 ms.
+    Source: Linux net/netfilter/nf_tables_api.c, nft_rcv_nl_event.
+    """
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_socket())
+        image.put(opened, tables, instead_of=sandboxed.names(link))
+        stack.pop_all()
+    return opened
+
+
+def _remove(link: str) -> socket.socket:
+    """Remove what tables a link has in the thread's namespace; return the same."""
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_socket())
+        image.remove(opened, sandboxed.names(link))
+        stack.pop_all()
+    return opened
+
+
+def _are_there(tables: tuple[Image, ...]) -> bool:
+    """Return whether the tables of the thread's namespace are as they were made."""
+    with closing(open_socket()) as opened:
+        return all(image.read(opened, one.family, one.name) == one for one in tables)
 
 
 def _open_watch() -> socket.socket:
-    """Return a socket that hears of each change of a link of the thread's namespace."""
+    """Return a socket that hears of the links of the thread's namespace, and of each change.
+
+    Who asks waits for whoever is changing a link, anywhere: not for the event loop.
+    """
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
     opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     try:
         opened.bind((0, _LINK_GROUP))
+        _ask_for_links(opened)
     except BaseException:
         opened.close()
         raise
@@ -353,12 +353,8 @@ def _open_watch() -> socket.socket:
 
 def _ask_for_links(opened: socket.socket) -> None:
     """Have the links that are there told like those that change."""
-    opened.send(encode_message(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, encode_link(Link())))
-
-
-def _words(listing: str) -> tuple[str, ...]:
-    """Return what is listed in an order of its own: the kernel's of a set may change."""
-    return tuple(sorted(listing.replace(",", " ").split()))
+    wish = encode_link(Link()) + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    opened.send(encode_message(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, wish))
 
 
 def _about(wish: SandboxFilter, reason: object) -> dict[str, str]:

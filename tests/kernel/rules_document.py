@@ -298,5 +298,5 @@ def _sandbox() -> str:
         guards=True,
         ports=frozenset({(Protocol.TCP, 80, 80)}),
     )
-    made = sandboxed.install_text(example, name="eth0", index=7, can_guard=True)
+    made = sandboxed.install_text(example, name="eth0", index=7)
     return f"{_SANDBOX}```\n# nft -f -\n{made}```\n"

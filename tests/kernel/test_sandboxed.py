@@ -1,13 +1,31 @@
-"""The text of the rules inside a sandbox; integration/kernel sends the packets."""
+"""The rules inside a sandbox, as a text and as copies; integration/kernel sends the packets."""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from netplug.kernel.firewall.sandboxed import install_text, list_texts, remove_text, tables
+from netplug.kernel.firewall.image import (
+    NFPROTO_INET,
+    NFPROTO_NETDEV,
+    Chain,
+    Hook,
+    Image,
+    Set,
+    element,
+)
+from netplug.kernel.firewall.netfilter import attribute
+from netplug.kernel.firewall.sandboxed import (
+    install_text,
+    names,
+    sample_text,
+    samples,
+    table_of,
+    tables,
+)
 from netplug.model import Protocol
 from netplug.plan.objects import SandboxFilter
 
@@ -24,8 +42,33 @@ IPVLAN = replace(MACVLAN, mac="")
 CLOSED = replace(MACVLAN, guards=False, ports=frozenset())
 
 
-def lines(wish: SandboxFilter, *, can_guard: bool = True) -> list[str]:
-    return install_text(wish, name="eth0", index=7, can_guard=can_guard).splitlines()
+SETS = tuple(Set(f"{kept}\0".encode(), b"", frozenset()) for kept in ("ipv4", "ipv6", "macs"))
+GUARD_FORM = Image(
+    family=NFPROTO_NETDEV,
+    name="pynet-sample",
+    what=b"",
+    chains=(Chain(b"", Hook(bytes(4), bytes(4), (b"lo\0",))),),
+    sets=SETS,
+    rules=(),
+)
+
+
+def ports_form() -> Image:
+    """Return a form with the one rule that has a number in it, as the sample has it."""
+    (sample,) = samples(CLOSED, can_guard=True)
+    number = int(sample_text(sample).partition("iif != ")[2].split()[0])
+    return Image(
+        family=NFPROTO_INET,
+        name="pynet-sample",
+        what=b"",
+        chains=(),
+        sets=(Set(b"ports\0", b"", frozenset()),),
+        rules=(b"iif" + attribute(1, struct.pack("=I", number)) + b"accept",),
+    )
+
+
+def lines(wish: SandboxFilter) -> list[str]:
+    return install_text(wish, name="eth0", index=7).splitlines()
 
 
 def rules(wish: SandboxFilter) -> list[str]:
@@ -88,18 +131,67 @@ def test_text_without_open_ports_adds_no_element() -> None:
 @pytest.mark.parametrize(
     ("wish", "can_guard", "needed"),
     [
-        (MACVLAN, True, ["netdev pynet-pyp1"]),
+        (MACVLAN, True, [NFPROTO_NETDEV]),
         (MACVLAN, False, []),
-        (CLOSED, True, ["inet pynet-pyp1"]),
-        (replace(CLOSED, guards=True), True, ["netdev pynet-pyp1", "inet pynet-pyp1"]),
-        (replace(CLOSED, guards=True), False, ["inet pynet-pyp1"]),
+        (CLOSED, True, [NFPROTO_INET]),
+        (replace(CLOSED, guards=True), True, [NFPROTO_NETDEV, NFPROTO_INET]),
+        (replace(CLOSED, guards=True), False, [NFPROTO_INET]),
     ],
 )
-def test_tables_are_those_that_the_kernel_can_have(
-    wish: SandboxFilter, can_guard: bool, needed: list[str]
+def test_samples_are_those_that_the_kernel_can_have(
+    wish: SandboxFilter, can_guard: bool, needed: list[int]
 ) -> None:
-    assert tables(wish, can_guard=can_guard) == needed
-    assert list_texts(wish, can_guard=can_guard) == [f"list table {name}" for name in needed]
-    if not can_guard:
-        assert "netdev" not in "".join(lines(wish, can_guard=False))
-        assert "netdev" not in remove_text(wish.link, can_guard=False)
+    found = list(samples(wish, can_guard=can_guard))
+
+    assert [table_of(sample) for sample in found] == [(f, "pynet-sample") for f in needed]
+    for sample in found:
+        assert sample_text(sample).count("create table") == 1
+
+
+def test_filters_with_the_same_rules_share_a_sample() -> None:
+    other = replace(MACVLAN, link="pyp2", mac="02:42:0a:09:00:03", netns="/run/netns/two")
+    bare = replace(MACVLAN, addresses=frozenset())
+
+    def of(*wishes: SandboxFilter) -> set[SandboxFilter]:
+        return {sample for wish in wishes for sample in samples(wish, can_guard=True)}
+
+    assert len(of(MACVLAN, other)) == 1
+    assert len(of(MACVLAN, IPVLAN, bare)) == 3
+    assert len(of(CLOSED, replace(CLOSED, ports=frozenset({(TCP, 80, 80)})))) == 1
+
+
+def test_guard_is_bound_to_the_present_name_and_holds_what_the_link_may_send() -> None:
+    (made,) = tables([GUARD_FORM], MACVLAN, name="eth0", index=7)
+
+    mac = bytes.fromhex("02420a090002")
+    assert (made.family, made.name) == names("pyp1")[0]
+    assert made.chains[0].hook is not None
+    assert made.chains[0].hook.devices == (b"eth0\0",)
+    held = {one.name: one.elements for one in made.sets}
+    ipv4 = element(mac + b"\0\0" + bytes([10, 9, 0, 2]))
+    ipv6 = {
+        element(mac + b"\0\0" + ip_address(address).packed)
+        for address in ("fd09::2", "fe80::42:aff:fe09:2")
+    }
+    assert held == {b"macs\0": {element(mac)}, b"ipv4\0": {ipv4}, b"ipv6\0": ipv6}
+
+
+def test_guard_of_an_ipvlan_holds_addresses_alone() -> None:
+    (made,) = tables([GUARD_FORM], IPVLAN, name="eth0", index=7)
+
+    held = {one.name: one.elements for one in made.sets}
+    assert held[b"macs\0"] == frozenset()
+    assert held[b"ipv4\0"] == {element(bytes([10, 9, 0, 2]))}
+    assert held[b"ipv6\0"] == {element(ip_address("fd09::2").packed)}
+
+
+def test_ports_are_those_of_the_link_with_its_number() -> None:
+    wish = replace(CLOSED, ports=frozenset({(UDP, 53, 53), (TCP, 80, 81)}))
+    (made,) = tables([ports_form()], wish, name="eth0", index=7)
+
+    assert (made.family, made.name) == names("pyp1")[1]
+    assert made.rules == (b"iif" + attribute(1, struct.pack("=I", 7)) + b"accept",)
+    assert made.sets[0].elements == {
+        element(b"\x11\0\0\0\0\x35\0\0", b"\x11\0\0\0\0\x35\0\0"),
+        element(b"\x06\0\0\0\0\x50\0\0", b"\x06\0\0\0\0\x51\0\0"),
+    }

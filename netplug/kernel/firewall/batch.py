@@ -24,6 +24,7 @@ from netplug.kernel.firewall.netfilter import (
     family,
     nested,
 )
+from netplug.model import Protocol
 
 NFPROTO_IPV4, NFPROTO_BRIDGE, NFPROTO_IPV6 = 2, 7, 10  # linux/netfilter.h
 
@@ -33,6 +34,7 @@ _NEW_ELEMENT, _DELETE_ELEMENT = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEMENT, _ELEMENT_KEY, _ELEMENT_KEY_END, _DATA_VALUE = 1, 1, 10, 1
 _IFNAMSIZ = 16
+_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}  # IANA protocol numbers
 
 
 def interface_key(name: str) -> bytes:
@@ -48,6 +50,11 @@ def mac_key(mac: str) -> bytes:
 def number_key(number: int, octets: int) -> bytes:
     """Return the key part of a number in network order: a port has two octets, a protocol one."""
     return number.to_bytes(octets).ljust(4, b"\0")
+
+
+def protocol_key(protocol: Protocol) -> bytes:
+    """Return the key part of type inet_proto."""
+    return number_key(_PROTOCOLS[protocol], 1)
 
 
 @dataclass(slots=True)

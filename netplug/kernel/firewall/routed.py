@@ -19,6 +19,7 @@ from netplug.kernel.firewall.batch import (
     Batch,
     interface_key,
     number_key,
+    protocol_key,
 )
 from netplug.kernel.firewall.nft import Nft
 from netplug.kernel.firewall.rules import IPV4, IPV6, Family
@@ -29,7 +30,6 @@ from netplug.plan.objects import Key, RoutedPair, RoutedPort, RoutedSource
 
 Reachable = RoutedPair | RoutedPort | RoutedSource
 
-_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _NFPROTO = {IPV4: NFPROTO_IPV4, IPV6: NFPROTO_IPV6}
 
 
@@ -144,7 +144,7 @@ def element_of(obj: Reachable) -> Range:
         first = b"".join([end.network_address.packed for end in ends])
         last = b"".join([end.broadcast_address.packed for end in ends])
         return Range(PAIRS, first, last)
-    start = obj.address.packed + number_key(_NUMBERS[obj.protocol], 1)
+    start = obj.address.packed + protocol_key(obj.protocol)
     return Range(
         PORTS,
         start + number_key(obj.first, 2),
