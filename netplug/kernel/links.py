@@ -78,6 +78,7 @@ class Links:
 
     async def close(self) -> None:
         """Close the netlink sockets."""
+        self.routes.close()
         self._rtnl.close()
         self._ip.close()
 

@@ -22,7 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from netplug.errors import Conflict
 from netplug.kernel import rtnl
-from netplug.kernel.announce import announce
+from netplug.kernel.announce import Announcer
 from netplug.kernel.linkops import index_of, name_of, needed_index, refused
 from netplug.kernel.nlattr import U32, attribute, attributes
 from netplug.model import IPAddress, IPNetwork
@@ -81,6 +81,11 @@ class Routes:
         self._proxies_state: tuple[object, ...] = ()
         self._ours: frozenset[ProxyNeighbour] = frozenset()
         self._of_others: set[ProxyNeighbour] = set()
+        self._announcer = Announcer()
+
+    def close(self) -> None:
+        """Close what is not the caller's."""
+        self._announcer.close()
 
     def look(self, route: Route) -> Route | None:
         """Return the route if it is there and ours."""
@@ -158,7 +163,7 @@ class Routes:
             self._rtnl.ask(_RTM_NEWNEIGH, flags, message)
         except NetlinkError as error:
             raise refused(f"add {proxy.key}", error) from error
-        announce(proxy.address, proxy.link)
+        self._announcer.announce(proxy.address, proxy.link)
 
     def remove_proxy(self, proxy: ProxyNeighbour) -> None:
         """Answer no more for an address; that of somebody else is left as it is."""
