@@ -31,6 +31,7 @@ DOCKERS = """\
 -A DOCKER-USER -j RETURN
 COMMIT
 """
+FROM_OUTSIDE = 1
 
 
 def test_rules_document_is_up_to_date(golden: Golden) -> None:
@@ -60,10 +61,37 @@ def test_rules_pass_bridged_packets_before_anything_is_dropped() -> None:
 def test_rules_keep_endpoints_apart_before_published_ports_let_them_through(family: Family) -> None:
     rules = chains(family, filters_bridged=False)["mangle"]
     (apart,) = (n for n, rule in enumerate(rules) if f"! --match-set {family.hub_set} dst" in rule)
-    passing = next(n for n, rule in enumerate(rules) if "DNAT" in rule and "RETURN" in rule)
+    passing = [n for n, rule in enumerate(rules) if "DNAT" in rule and "RETURN" in rule]
 
     assert rules[apart].endswith("-j DROP")
-    assert apart < passing
+    assert [n for n in passing if n < apart] == [FROM_OUTSIDE]
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_rules_let_in_what_is_published_on_a_bridge_at_once_if_nobody_of_ours_asks(
+    family: Family,
+) -> None:
+    rules = chains(family, filters_bridged=True)["mangle"]
+
+    assert "RELATED,ESTABLISHED" in rules[FROM_OUTSIDE - 1]
+    assert rules[FROM_OUTSIDE] == (
+        "-m devgroup ! --src-group 0x50590000/0xffff0000 --dst-group 0x50590000/0xffff0010 "
+        "-m conntrack --ctstate DNAT -j RETURN"
+    )
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_rules_mark_who_asks_a_port_of_its_own_network_before_bridged_packets_pass(
+    family: Family,
+) -> None:
+    rules = chains(family, filters_bridged=True)
+
+    marking, passing = (
+        next(n for n, rule in enumerate(rules["mangle"]) if part in rule)
+        for part in (f"{family.local_set} src,dst -j MARK", "physdev-is-bridged")
+    )
+    assert marking < passing
+    assert sum("--match-set" in rule for rule in rules["nat"]) == 1
 
 
 def test_install_text_has_a_jump_only_where_it_is_missing() -> None:

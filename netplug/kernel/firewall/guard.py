@@ -121,18 +121,18 @@ def install_text(table: str = TABLE) -> str:
 def chains() -> dict[str, list[str]]:
     """Return the rules of each chain; one that is jumped to stands before the jump."""
     wrapped = ", ".join(f"{kind} : drop" for kind in WRAPPED)
+    guarded = LinkPolicy.GUARDED
     return {
         **chains_of(BEHIND_A_PORT),
         "guard": [
-            "ether type vmap "
-            f"{{ ip : jump by_ipv4, ip6 : jump by_ipv6, arp : jump by_arp, {wrapped} }}",
+            "ether type ip jump by_ipv4",
+            f"ether type vmap {{ ip6 : jump by_ipv6, arp : jump by_arp, {wrapped} }}",
             *BEHIND_A_PORT.when_own("accept"),
             "drop",
         ],
         "prerouting": [
+            f"meta iifgroup & {GROUP_MASK | guarded:#x} == {GROUP_BASE | guarded:#x} jump guard",
             f"meta iifgroup {GROUP_BASE | LinkPolicy.DOOMED:#x} drop",
-            f"meta iifgroup & {GROUP_MASK | LinkPolicy.GUARDED:#x} == "
-            f"{GROUP_BASE | LinkPolicy.GUARDED:#x} jump guard",
         ],
     }
 

@@ -88,8 +88,9 @@ def chains(
 ) -> dict[str, list[str]]:
     """Return the rules of each of our chains, by table, as iptables-restore reads them.
 
-    What goes to a routed endpoint is decided by nftables, but for what comes from the engine's own
-    networks, which gets nowhere; without nftables, nothing new gets there.
+    What comes from outside to a port that is published on a bridge leaves early. What goes to a
+    routed endpoint is decided by nftables, but for what comes from the engine's own networks, which
+    gets nowhere; without nftables, nothing new gets there.
     """
     to_endpoint = f"-m devgroup --dst-group {_with(LinkPolicy.ROUTED_LINK)}"
     decided = [f"{to_endpoint} -m set --match-set {family.engine_set} src -j DROP"]
@@ -97,6 +98,8 @@ def chains(
     bridged = ["-m physdev --physdev-is-bridged -j RETURN"] if filters_bridged else []
     inside = _with(LinkPolicy.NO_EGRESS)
     from_ours = f"-m devgroup --src-group {_OURS}"
+    bridge_of_ours = f"{GROUP_BASE:#x}/{GROUP_MASK | LinkPolicy.ROUTED_LINK:#x}"
+    mark = f"-j MARK --set-xmark {PACKET_MARK:#x}/0xffffffff"
     is_local = f"-m set --match-set {family.local_set}"
     is_no_hub = f"-m set ! --match-set {family.hub_set}"
     loopback = (
@@ -107,13 +110,15 @@ def chains(
     return {
         "mangle": [
             "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+            f"-m devgroup ! --src-group {_OURS} --dst-group {bridge_of_ours} "
+            "-m conntrack --ctstate DNAT -j RETURN",
             f"-m devgroup ! --src-group {_OURS} ! --dst-group {_OURS} -j RETURN",
+            f"-m conntrack --ctstate DNAT {is_local} src,dst {mark}",
             *bridged,
             *decided,
             f"-m devgroup --src-group {_with(LinkPolicy.APART)} {is_local} dst,src "
             f"{is_no_hub} src {is_no_hub} dst -j DROP",
-            f"-m conntrack --ctstate DNAT -m set --match-set {family.direct_set} dst,src "
-            f"-j MARK --set-xmark {PACKET_MARK:#x}/0xffffffff",
+            f"-m conntrack --ctstate DNAT -m set --match-set {family.direct_set} dst,src {mark}",
             f"-m conntrack --ctstate DNAT -m devgroup ! --src-group {inside} -j RETURN",
             f"{is_local} src,src {is_local} src,dst -j RETURN",
             f"-m devgroup --src-group {inside} -j DROP",
@@ -129,9 +134,8 @@ def chains(
             f"-m devgroup --dst-group {_OURS} -j ACCEPT",
         ],
         "nat": [
-            f"-m set --match-set {family.masquerade_set} src "
-            f"-m devgroup ! --dst-group {_OURS} -j MASQUERADE",
-            f"-m conntrack --ctstate DNAT {is_local} src,dst -j MASQUERADE",
+            f"-m devgroup ! --dst-group {_OURS} "
+            f"-m set --match-set {family.masquerade_set} src -j MASQUERADE",
             f"-m mark --mark {PACKET_MARK:#x} -j MASQUERADE",
             *loopback,
         ],
