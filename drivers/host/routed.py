@@ -30,6 +30,7 @@ from netplug.plan.objects import (
     Masquerade,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedSource,
     RoutedVeth,
@@ -67,6 +68,7 @@ class Routed:
         self, options: HostOptions, network: Network, view: View
     ) -> Iterator[KernelObject]:
         """Yield who reaches whom, and what lets the host route and answer on the parent."""
+        yield RoutedFilter()
         yield from _pairs(options, network, view)
         if network.has_ipv6:
             yield from _IPV6_FORWARDING

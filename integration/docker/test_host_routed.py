@@ -136,6 +136,40 @@ def test_published_ports_are_open_to_the_lan_and_no_others(
     world.verify()
 
 
+def test_rules_of_routed_endpoints_are_there_while_a_network_has_some(
+    world: World, underlay: Underlay
+) -> None:
+    world.dual_stack("red", 1)
+    world.pynet.pynet("heal")  # as the next sweep would after the networks of other tests
+    without = nft_rules(world)
+    assert "chain routed {" not in without
+    on_lan(world, "blue", "-o", "ports=published")
+    behind(world, "green", 1)
+    world.remove_networks("blue")
+    world.box("one", "green", "-p", "80:80")
+    one = addresses(world, "one", "green")
+
+    world.pynet.kill()
+    world.pynet.start()
+    with routed_to(world, underlay, 1):
+        assert reached_from_lan(underlay, one) == {*one}
+    world.verify()
+    assert "chain routed {" in nft_rules(world)
+
+    world.docker("rm", "-f", "one")
+    world.remove_networks("green")
+    world.verify()
+    world.pynet.pynet("heal")
+
+    assert nft_rules(world) == without
+
+
+def nft_rules(world: World) -> str:
+    """Return our tables without what their sets and maps hold."""
+    tables = [("list", "table", family, "pynet") for family in ("ip", "ip6", "bridge")]
+    return "".join(world.host.run(["nft", "--terse", *table]).stdout for table in tables)
+
+
 @pytest.mark.parametrize("other", ["bridge", "pynet"])
 def test_bridge_networks_are_as_far_away_as_from_each_other(world: World, other: str) -> None:
     on_lan(world, "blue")

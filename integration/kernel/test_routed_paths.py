@@ -31,6 +31,7 @@ from netplug.plan.objects import (
     LinkPolicy,
     LocalSubnet,
     Masquerade,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedSource,
@@ -205,6 +206,7 @@ async def world(network: None, tmp_path: Path) -> AsyncIterator[World]:
     await firewall.open()
     try:
         await firewall.install(FIREWALL)
+        await firewall.filter_routed(wanted=True)
         with ExitStack() as stack:
             yield World(firewall, tmp_path, stack)
     finally:
@@ -413,6 +415,42 @@ async def test_ports_that_overlap_others_are_refused(world: World) -> None:
     await world.firewall.routed.withdraw(overlapping)
 
     assert set(ports(one, 80, 10)) == await world.firewall.routed.inventory()
+
+
+async def test_rules_outlive_the_daemon_and_go_when_nobody_wants_them(world: World) -> None:
+    world.lan()
+    one = world.routed("one", 1, 2)
+    world.serve("one")
+    after = Iptables()
+    await after.open()
+    try:
+        await after.install(FIREWALL)  # before anything was looked at
+
+        assert RoutedFilter() in await after.inventory(())
+        assert await world.misheard(LAN, closed(one)) == ""
+        assert all(" routed {" in rules_of(family) for family in ("ip", "ip6"))
+        await after.filter_routed(wanted=False)
+        assert RoutedFilter() not in await after.inventory(())
+        assert after.accepted == FIREWALL
+        assert not any(" routed {" in rules_of(family) for family in ("ip", "ip6"))
+    finally:
+        await after.close()
+
+
+def rules_of(family: str) -> str:
+    return run(["nft", "-t", "list", "table", family, "pynet"]).stdout
+
+
+async def test_chain_that_somebody_removed_is_made_again(world: World) -> None:
+    whole = rules_of("ip")
+    run(["nft", "flush chain ip pynet routed; delete chain ip pynet routed"])
+    (faulty,) = {o for o in await world.firewall.inventory(()) if isinstance(o, Firewall)}
+    assert faulty.faults == ("nftables table ip pynet",)
+
+    await world.firewall.install(FIREWALL)
+
+    assert rules_of("ip") == whole
+    assert {FIREWALL, RoutedFilter()} == await world.firewall.inventory(())
 
 
 async def test_table_that_somebody_removed_is_made_again(world: World) -> None:

@@ -36,6 +36,7 @@ from netplug.plan.objects import (
     PortForward,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedSource,
@@ -55,7 +56,7 @@ from netplug.plan.order import is_on_uplink
 
 Seen = KernelObject | Foreign
 Link = Bridge | Veth | RoutedVeth | Vlan | Sublink | Shim
-_Rule = Firewall | SetMember | SpoofGuard | PortForward | Reachable | SandboxFilter
+_Rule = Firewall | RoutedFilter | SetMember | SpoofGuard | PortForward | Reachable | SandboxFilter
 
 
 class LinuxKernel:
@@ -114,6 +115,8 @@ class LinuxKernel:
         found.update([g for key in guards if (g := self._firewall.guards.known.get(key))])
         if self._firewall.accepted is not None:
             found.add(self._firewall.accepted)
+        if self._firewall.filters_routed:
+            found.add(RoutedFilter())
         return frozenset(found)
 
     async def inventory(self, wanted: Collection[KernelObject]) -> frozenset[Seen]:
@@ -292,6 +295,9 @@ class LinuxKernel:
                 async with self._rules:
                     if obj != self._firewall.accepted:
                         await self._firewall.install(obj)
+            case RoutedFilter():
+                async with self._rules:
+                    await self._firewall.filter_routed(wanted=True)
             case SpoofGuard():
                 await self._firewall.guards.put(obj)
             case PortForward():
@@ -336,9 +342,8 @@ class LinuxKernel:
 
     async def _remove_rule(self, obj: _Rule) -> None:
         match obj:
-            case Firewall():
-                async with self._rules:
-                    await self._firewall.remove()
+            case Firewall() | RoutedFilter():
+                await self._remove_shared(obj)
             case SpoofGuard():
                 await self._firewall.guards.withdraw(obj)
             case PortForward():
@@ -362,6 +367,13 @@ class LinuxKernel:
                 await self._filters.withdraw(obj)
             case _:
                 await self._firewall.sets.remove(obj)
+
+    async def _remove_shared(self, obj: Firewall | RoutedFilter) -> None:
+        async with self._rules:
+            if isinstance(obj, Firewall):
+                await self._firewall.remove()
+            else:
+                await self._firewall.filter_routed(wanted=False)
 
     async def _fill(self, link: SandboxLink) -> None:
         """Fill a sandbox; a sublink is made first, and not left behind where that fails."""

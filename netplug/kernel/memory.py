@@ -40,6 +40,7 @@ from netplug.plan.objects import (
     PortForward,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedSource,
@@ -59,7 +60,7 @@ from netplug.plan.order import is_of_firewall, is_on_uplink
 
 Seen = KernelObject | Foreign
 Link = Bridge | Veth | RoutedVeth | Vlan | Sublink | Shim
-_Rule = SetMember | SpoofGuard | PortForward | RoutedPair | RoutedPort | RoutedSource
+_Rule = SetMember | SpoofGuard | PortForward | RoutedFilter | RoutedPair | RoutedPort | RoutedSource
 Hook = Callable[[object], None]
 
 SWITCHES = memoryuplinks.HOST_SWITCHES
@@ -344,6 +345,8 @@ class MemoryKernel:
                 self._guard(obj)
             case RoutedPair():
                 self._add_to_firewall(obj, obj.source.version)
+            case RoutedFilter():
+                self._add_to_firewall(obj, 4)
             case Masquerade() | LocalSubnet() | PeerSubnet() | EngineSubnet():
                 self._add_to_firewall(obj, obj.subnet.version)
             case _:

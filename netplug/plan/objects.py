@@ -420,6 +420,20 @@ class Firewall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedFilter:
+    """The rules that decide who reaches routed endpoints, and what those may send.
+
+    All networks with such endpoints share them; others do without. Packets to a routed endpoint
+    pass the rest of the firewall by.
+    """
+
+    @property
+    def key(self) -> Key:
+        """Return the key; there is one."""
+        return Key("routed-filter", "PYNET")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpoofGuard:
     """What the guarded port `link` may send: frames of its own MAC, from its own addresses.
 
@@ -566,6 +580,7 @@ KernelObject = (
     | Sysctl
     | SetMember
     | Firewall
+    | RoutedFilter
     | SpoofGuard
     | RoutedPort
     | RoutedPair

@@ -19,6 +19,7 @@ from netplug.plan.objects import (
     PortForward,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedSource,
@@ -39,6 +40,7 @@ _RANK: dict[type[KernelObject], int] = {
     Vlan: 0,
     Sysctl: 1,
     Firewall: 2,
+    RoutedFilter: 3,
     Bridge: 3,
     Masquerade: 4,
     LocalSubnet: 4,
@@ -103,13 +105,14 @@ def stands_on(obj: KernelObject) -> Key | None:
 
 def is_shared(obj: KernelObject) -> bool:
     """Return whether all networks share `obj`, so that the end of one does not end it."""
-    return isinstance(obj, Firewall)
+    return isinstance(obj, Firewall | RoutedFilter)
 
 
 def is_of_firewall(obj: KernelObject) -> bool:
     """Return whether `obj` is part of the packet filter, which others change too."""
-    rules = Firewall | SetMember | PortForward | SpoofGuard | RoutedPort | RoutedPair | RoutedSource
-    return isinstance(obj, rules)
+    rules = Firewall | RoutedFilter
+    members = SetMember | PortForward | SpoofGuard | RoutedPort | RoutedPair | RoutedSource
+    return isinstance(obj, rules | members)
 
 
 def is_on_uplink(obj: KernelObject) -> bool:

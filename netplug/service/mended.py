@@ -11,6 +11,7 @@ from netplug.plan.objects import (
     PortForward,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     SandboxMtu,
     Sysctl,
 )
@@ -28,6 +29,8 @@ def mended_text(steps: Sequence[Step]) -> str:
                 faults += found
             case Create(Firewall()) | Change(Firewall()) | Delete(Firewall()):
                 faults.append("the rules")
+            case Create(RoutedFilter()):
+                faults.append("the rules for routed endpoints")
             case Delete():
                 counts[_STRANGE] += 1
             case Create(PortForward()) | Change(PortForward()):

@@ -138,7 +138,11 @@ class Reconciler:
             return None
         report = await self._mend(Scope.FIREWALL)
         self._apart, self._was_filtering = apart, self._is_filtering()
-        steps = [s for s in report.steps if not (is_new and isinstance(s.object, EngineSubnet))]
+        steps = [
+            s
+            for s in report.steps
+            if not (_is_kept_a_while(s) or (is_new and isinstance(s.object, EngineSubnet)))
+        ]
         if not self._is_filtering():
             steps = []
         if steps:
@@ -338,10 +342,10 @@ class Reconciler:
 
     def _tell(self, report: Report) -> None:
         """Log what was mended, and each problem once for as long as it lasts."""
-        if report.steps:
-            texts = [step_text(s) for s in report.steps[:_SHOWN]]
-            shown = "; ".join(texts) + ("; …" if len(report.steps) > _SHOWN else "")
-            self.journal.note("reconcile", f"{len(report.steps)} differences mended: {shown}")
+        if steps := [s for s in report.steps if not _is_kept_a_while(s)]:
+            texts = [step_text(s) for s in steps[:_SHOWN]]
+            shown = "; ".join(texts) + ("; …" if len(steps) > _SHOWN else "")
+            self.journal.note("reconcile", f"{len(steps)} differences mended: {shown}")
         self._tell_of_uplinks(report.news)
         self._tell_problems(frozenset(report.problems))
 

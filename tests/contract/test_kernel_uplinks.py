@@ -27,6 +27,7 @@ from netplug.plan.objects import (
     LinkPolicy,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedSource,
@@ -80,6 +81,7 @@ LINKS = (ROUTED, VLAN, MACVLAN, IPVLAN, SHIM)
 ON_LINKS = (GATEWAY, ROUTE, ROUTE6, WIDE_ROUTE, PROXY, PROXY6)
 FIREWALL = Firewall(has_ipv6=False, filters_bridged=False)
 RULES = (
+    RoutedFilter(),
     RoutedPair(source=ip_network("10.9.0.0/24"), destination=ip_network("10.9.0.0/24")),
     RoutedPort(protocol=Protocol.TCP, address=ip_address("10.9.0.2"), first=80),
     RoutedPort(protocol=Protocol.UDP, address=ip_address("10.9.0.2"), first=8000, count=3),
@@ -521,13 +523,35 @@ class UplinkContract:
     async def test_rules_of_routed_endpoints_hold_until_they_are_deleted(
         self, kernel: Kernel, needs_rules: None
     ) -> None:
-        await make(kernel, FIREWALL, *RULES)
+        await make(kernel, FIREWALL)
+        assert await kernel.look(RULES) == {FIREWALL}
+        await make(kernel, *RULES)
         assert await kernel.look(RULES) == {FIREWALL, *RULES}
         assert await kernel.inventory(RULES) == {FIREWALL, *RULES}
         for rule in RULES:
             await kernel.apply(Delete(rule))
 
         assert await kernel.inventory([]) == {FIREWALL}
+
+    async def test_rules_of_routed_endpoints_stay_when_the_firewall_is_changed(
+        self, kernel: Kernel, needs_rules: None
+    ) -> None:
+        await make(kernel, FIREWALL, *RULES)
+        wish = replace(FIREWALL, has_ipv6=True)
+
+        await kernel.apply(Change(wish, FIREWALL, frozenset({"has_ipv6"})))
+
+        assert await kernel.inventory(RULES) == {wish, *RULES}
+
+    async def test_rules_of_routed_endpoints_go_with_the_firewall(
+        self, kernel: Kernel, needs_rules: None
+    ) -> None:
+        await make(kernel, FIREWALL, *RULES)
+
+        await kernel.apply(Delete(FIREWALL))
+        await make(kernel, FIREWALL)
+
+        assert await kernel.inventory(RULES) == {FIREWALL}
 
     async def test_filter_in_a_sandbox_holds_until_it_is_deleted(
         self, kernel: Kernel, netns: str, needs_filters: None

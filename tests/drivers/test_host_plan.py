@@ -12,6 +12,7 @@ from netplug.model import Endpoint, Network, NetworkId, Parent, Protocol
 from netplug.plan.objects import (
     Firewall,
     LinkPolicy,
+    RoutedFilter,
     RoutedPair,
     RoutedPort,
     RoutedVeth,
@@ -206,6 +207,7 @@ def test_plan_network_asks_for_the_firewall_that_the_host_can_have(
     planned = DRIVER.plan_network(host_network(V4, options=options), facts)
 
     assert Firewall(has_ipv6=has_ipv6, filters_bridged=filters_bridged) in planned
+    assert (RoutedFilter() in planned) == (options == {})
 
 
 @pytest.mark.parametrize("options", [{}, MACVLAN, IPVLAN])

@@ -78,7 +78,7 @@ is published; the packets that follow take none.
 
 Who reaches an endpoint of the driver `host` in mode `routed`, each of which has a link of its own,
 is decided in a chain of that table, one before `PYNET-ISOLATE`, which passes its packets over. The
-same chain passes over what goes elsewhere.
+chain is there while there is such a network: packets of hosts without one do not meet it.
 
 | | holds |
 |---|---|
@@ -264,9 +264,19 @@ def _endpoints() -> str:
     )
     return (
         "## Who reaches a routed endpoint\n\n"
-        "The chain `routed` above. A network with `icc=false` has no pair of its own.\n\n"
+        "The first network of mode `routed` adds these rules to the tables above; after the last\n"
+        "one they are taken away again.\n\n"
+        f"```\n# nft -f\n{_more(IPV4)}```\n\n"
+        f"```\n# nft -f\n{_more(IPV6)}```\n\n"
+        "A network with `icc=false` has no pair of its own.\n\n"
         "| of | set | element |\n|---|---|---|\n" + rows
     )
+
+
+def _more(family: Family) -> str:
+    without = tables.install_text(family).splitlines()
+    whole = tables.install_text(family, filters_routed=True).splitlines(keepends=True)
+    return "".join(line for line in whole if line.rstrip("\n") not in without)
 
 
 def _installed(family: Family, *, filters_bridged: bool, missing: dict[str, int]) -> str:

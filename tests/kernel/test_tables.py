@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netplug.kernel.firewall.rules import IPV4, IPV6, Family
-from netplug.kernel.firewall.tables import elements, forward_of, install_text
+from netplug.kernel.firewall.tables import elements, forward_of, install_text, table_of
 from netplug.kernel.firewall.translations import parse_map
 from netplug.model import Protocol
 from netplug.plan.objects import GROUP_BASE, GROUP_MASK, LinkPolicy, PortForward
@@ -111,17 +111,31 @@ def test_parse_map_reads_runs_as_they_are_written() -> None:
 def test_install_text_keeps_elements_and_takes_three_look_ups(family: object) -> None:
     text = install_text(IPV4 if family is IPV4 else IPV6)
 
-    assert "delete" not in text
-    assert "flush map" not in text
+    assert not {"delete element", "delete map", "delete table", "flush map"} & {
+        " ".join(line.split()[:2]) for line in text.splitlines()
+    }
     assert text.count(" map @") == 3
 
 
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 def test_install_text_lets_ip_in_by_bridges_only_not_by_their_ports(family: Family) -> None:
     port_or_doomed = LinkPolicy.PORT | LinkPolicy.DOOMED
+    start = f"add rule {table_of(family)} martians "
+    rules = [line for line in install_text(family).splitlines() if line.startswith(start)]
 
-    assert (
-        f"{family.command.removesuffix('tables')} pynet martians "
-        f"meta iifgroup & {GROUP_MASK:#x} == {GROUP_BASE:#x} "
-        f"meta iifgroup & {port_or_doomed:#x} != 0x0 drop"
-    ) in install_text(family)
+    assert rules[:2] == [
+        f"{start}meta iifgroup & {GROUP_MASK:#x} != {GROUP_BASE:#x} accept",
+        f"{start}meta iifgroup & {port_or_doomed:#x} != 0x0 drop",
+    ]
+    assert all(rule.endswith("drop") for rule in rules[1:])
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_install_text_asks_of_routed_endpoints_only_where_there_are_some(family: Family) -> None:
+    without = install_text(family).splitlines()
+    whole = install_text(family, filters_routed=True).splitlines()
+    more = [line for line in whole if line not in without]
+
+    assert f"delete chain {table_of(family)} routed" in without
+    assert {line.split()[4] for line in more} == {"routed", "martians"}
+    assert not any(" routed " in line for line in without if line.startswith("add rule"))

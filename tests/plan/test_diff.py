@@ -16,6 +16,7 @@ from netplug.plan.objects import (
     Foreign,
     LinkPolicy,
     LocalSubnet,
+    RoutedFilter,
     SandboxLink,
     Sysctl,
     Veth,
@@ -112,5 +113,6 @@ def test_order_knows_what_goes_along_and_what_stands_on_a_link() -> None:
 def test_order_knows_what_is_shared_and_what_has_no_owner() -> None:
     firewall = Firewall(has_ipv6=True, filters_bridged=True)
 
-    assert (is_shared(firewall), is_shared(BRIDGE)) == (True, False)
+    shared = [is_shared(obj) for obj in (firewall, RoutedFilter(), BRIDGE)]
+    assert shared == [True, True, False]
     assert (is_removable(firewall), is_removable(Sysctl(name="a", value="1"))) == (True, False)

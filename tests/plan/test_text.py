@@ -18,6 +18,7 @@ from netplug.plan.objects import (
     LocalSubnet,
     Masquerade,
     Route,
+    RoutedFilter,
     RoutedPair,
     RoutedSource,
     SandboxFilter,
@@ -92,6 +93,7 @@ OBJECTS: frozenset[KernelObject] = frozenset(
         ),
         SandboxFilter(link="pyp4", netns="/run/netns/c", guards=True, ports=frozenset()),
         Route(destination=ip_network("10.9.0.4/32"), link="pyv4"),
+        RoutedFilter(),
         RoutedPair(source=ip_network("10.9.0.0/24"), destination=ip_network("10.8.0.0/24")),
         RoutedSource(link="pyv4", address=ip_address("10.8.0.4")),
     }

@@ -33,6 +33,7 @@ from netplug.plan.objects import (
     Masquerade,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedVeth,
     SandboxLink,
     Shim,
@@ -59,6 +60,8 @@ def objects(draw: st.DrawFn) -> frozenset[KernelObject]:
     found: set[KernelObject] = {*bridges}
     if bridges or draw(st.booleans()):
         found.add(Firewall(has_ipv6=True, filters_bridged=draw(st.booleans())))
+        if draw(st.booleans()):
+            found.add(RoutedFilter())
     for number, bridge in enumerate(bridges):
         found |= draw(_addressing(number, bridge))
     if draw(st.booleans()):

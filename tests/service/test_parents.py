@@ -83,7 +83,11 @@ async def test_preview_says_what_is_missing_besides_what_others_have(world: Worl
     await world.networks.create(lan(1, parent="eth1.7"))
     second = await world.networks.preview(lan(2, parent="eth1.7"))
 
-    assert [type(step.object).__name__ for step in first.steps] == ["Vlan", "Firewall"]
+    assert [type(step.object).__name__ for step in first.steps] == [
+        "Vlan",
+        "Firewall",
+        "RoutedFilter",
+    ]
     assert second.steps == ()
 
 

@@ -22,6 +22,7 @@ from netplug.plan.objects import (
     Key,
     LocalSubnet,
     Masquerade,
+    RoutedFilter,
     SetMember,
     Sysctl,
     Veth,
@@ -30,6 +31,7 @@ from netplug.plan.order import is_of_firewall
 from netplug.plan.resolverlink import plan_resolver_link
 from netplug.plan.text import step_text
 from netplug.settings import HOST_RESOLVER
+from tests.service.uplinks import lan, on_uplinks
 from tests.service.world import (
     World,
     endpoint,
@@ -407,6 +409,40 @@ async def test_mend_firewall_after_the_last_network_takes_the_rules_away_without
     assert report.steps == ()
     assert messages(world) == told
     assert not any(isinstance(o, Firewall) for o in world.kernel.objects)
+
+
+@pytest.mark.parametrize("is_sweep", [True, False])
+async def test_rules_of_routed_endpoints_go_after_their_last_network_without_an_event(
+    is_sweep: bool,
+) -> None:
+    world = await on_uplinks()
+    await world.networks.create(WEB)
+    first, second = [await world.networks.create(lan(number)) for number in (2, 3)]
+    await world.networks.delete(first.id)
+    await world.reconciler.run()
+    assert RoutedFilter() in world.kernel.objects
+
+    await world.networks.delete(second.id)
+    assert (await world.reconciler.verify()).differences == ()
+    told = messages(world)
+    world.kernel.touch()
+    await (world.reconciler.run() if is_sweep else world.reconciler.mend_firewall())
+
+    assert RoutedFilter() not in world.kernel.objects
+    assert any(isinstance(o, Firewall) for o in world.kernel.objects)
+    assert messages(world) == told
+
+
+async def test_rules_of_routed_endpoints_come_back_when_somebody_removes_them() -> None:
+    world = await on_uplinks()
+    await world.networks.create(lan(1))
+    world.kernel.lose(RoutedFilter())
+
+    report = await world.reconciler.mend_firewall()
+
+    assert report is not None
+    assert [s.object for s in report.steps] == [RoutedFilter()]
+    assert RoutedFilter() in world.kernel.objects
 
 
 @pytest.mark.parametrize("is_looked_at", [True, False])

@@ -16,6 +16,7 @@ from netplug.plan.objects import (
     KernelObject,
     ProxyNeighbour,
     Route,
+    RoutedFilter,
     RoutedVeth,
     SandboxLink,
     SandboxMtu,
@@ -131,6 +132,7 @@ def _parent_name(network: Network) -> str:
 
 def _of_network(network: Network, view: View) -> Iterator[KernelObject]:
     yield Firewall(has_ipv6=view.facts.has_ipv6, filters_bridged=view.facts.filters_bridged)
+    yield RoutedFilter()
     parent = network.parent
     if parent is None:
         return

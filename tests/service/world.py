@@ -35,7 +35,8 @@ from netplug.model import (
     Reached,
     Subnet,
 )
-from netplug.plan.objects import Firewall, KernelObject, Sysctl
+from netplug.plan.objects import KernelObject, Sysctl
+from netplug.plan.order import is_shared
 from netplug.service.addresses import Addresses
 from netplug.service.auditor import Auditor
 from netplug.service.candidates import Candidates
@@ -208,7 +209,9 @@ class World:
     @property
     def built(self) -> frozenset[KernelObject]:
         """What is in the kernel, less what all networks share and what is never taken back."""
-        return frozenset(o for o in self.kernel.objects if not isinstance(o, Sysctl | Firewall))
+        return frozenset(
+            o for o in self.kernel.objects if not (isinstance(o, Sysctl) or is_shared(o))
+        )
 
     @property
     def kept(self) -> dict[tuple[str, str], bytes]:

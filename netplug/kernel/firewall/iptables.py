@@ -38,13 +38,14 @@ from netplug.plan.objects import (
     KernelObject,
     Key,
     PortForward,
+    RoutedFilter,
     SetMember,
     SpoofGuard,
 )
 
 log = logging.getLogger(__name__)
 
-_MEMBER = SetMember | PortForward | SpoofGuard | Reachable
+_MEMBER = SetMember | PortForward | SpoofGuard | RoutedFilter | Reachable
 _LOCK_WAIT_S = "5"
 _USER_CHAIN = "DOCKER-USER"
 _READS = 3
@@ -146,6 +147,29 @@ class Iptables:
         await self.guards.remove()
         self.accepted = None
 
+    @property
+    def filters_routed(self) -> bool:
+        """Return whether it is decided who reaches routed endpoints, as far as is known."""
+        return bool(self._translations.filters_routed)
+
+    async def filter_routed(self, *, wanted: bool) -> None:
+        """Decide from now on who reaches routed endpoints, or no more.
+
+        A kernel without nftables lets nothing new reach one, whatever is wanted.
+
+        Raises:
+            KernelRefused: one family may have changed. What is removed in part counts as gone, so
+                that it is made whole when it is wanted again.
+        """
+        before, self._translations.filters_routed = self._translations.filters_routed, wanted
+        try:
+            for family in _families(self.accepted) if self.accepted else ():
+                if family not in self._lacks_nftables:
+                    await self._translations.install(family)
+        except (KernelRefused, Unsupported):
+            self._translations.filters_routed = before if wanted else False
+            raise
+
     async def publish(self, forward: PortForward) -> None:
         """Translate a port from now on.
 
@@ -177,6 +201,9 @@ class Iptables:
             forwards = [o for o in wanted if isinstance(o, PortForward)]
             members |= await self._translations.inventory(forwards)
             members |= await self.routed.inventory()
+            await self._translations.finds_routed_filter()
+        if self.filters_routed:
+            members.add(RoutedFilter())
         if self.accepted is None:
             return frozenset({*members, Firewall()} if await self._has_remains() else members)
         self.accepted = replace(self.accepted, faults=tuple(await self._faults(self.accepted)))

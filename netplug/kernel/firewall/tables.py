@@ -16,6 +16,8 @@ and what comes in by it by one more:
 
     routed_sources  the link, with an address of its sandbox that is routed to by another link
 
+The chains that ask them do so while some network has such endpoints.
+
 Everything stands in tables of our own beside the chains of iptables; their hooks come one before
 iptables' own, and what is translated here is passed over there.
 
@@ -41,6 +43,7 @@ from netplug.plan.objects import (
 TABLE = "pynet"
 MAPS = ("ports", "any_ports", "ranges")
 PAIRS, PORTS, SOURCES = "routed_pairs", "routed_ports", "routed_sources"
+ROUTED = "routed"
 _BEFORE_MANGLE = -151
 
 
@@ -69,7 +72,7 @@ def table_of(family: Family) -> str:
     return f"{_word(family)} {TABLE}"
 
 
-def install_text(family: Family, *, guards_relay: bool = True) -> str:
+def install_text(family: Family, *, filters_routed: bool = False, guards_relay: bool = True) -> str:
     """Return one transaction that makes our table, or its rules anew; the maps keep their elements.
 
     A packet from outside is never translated for 127.0.0.0/8 or ::1, and a container sends none to
@@ -77,7 +80,8 @@ def install_text(family: Family, *, guards_relay: bool = True) -> str:
     kernel sends nothing out, and a link-local address means something on its own link only: the
     relay answers both. With `guards_relay`, for which the kernel needs nft_socket, it does not
     answer an internal network, nor others than the host at 127.0.0.1, even where a host takes
-    packets for that from everywhere.
+    packets for that from everywhere. Without `filters_routed`, nothing asks who reaches a routed
+    endpoint: there is none.
     """
     table, word, kind = table_of(family), _word(family), _kind(family)
     loopback = "127.0.0.0/8" if family.version == 4 else "::1"
@@ -111,8 +115,9 @@ def install_text(family: Family, *, guards_relay: bool = True) -> str:
         ),
     }
     hook = f"type filter hook forward priority {_BEFORE_MANGLE};"
-    chains["routed"] = (hook, _routed(family))
-    chains["martians"] = ("type filter hook prerouting priority -300;", _martians(family))
+    chains[ROUTED] = (hook, _routed(family) if filters_routed else [])
+    martians = _martians(family, filters_routed=filters_routed)
+    chains["martians"] = ("type filter hook prerouting priority -300;", martians)
     if guards_relay:
         chains["relayed"] = ("type filter hook input priority 0;", _relayed(family))
     lines = [f"add table {table}"]
@@ -121,26 +126,30 @@ def install_text(family: Family, *, guards_relay: bool = True) -> str:
     for name, (hook, _) in chains.items():
         lines += [f"add chain {table} {name}" + (f" {{ {hook} }}" if hook else "")]
         lines += [f"flush chain {table} {name}"]
+    lines += [] if filters_routed else [f"delete chain {table} {ROUTED}"]
     for name, (_, rules) in chains.items():
         lines += [f"add rule {table} {name} {rule}" for rule in rules]
     return "\n".join(lines) + "\n"
 
 
-def _martians(family: Family) -> list[str]:
-    """Return what drops packets that nobody honest sends.
+def _martians(family: Family, *, filters_routed: bool) -> list[str]:
+    """Return what drops packets that nobody honest sends; those of others leave at once.
 
     IP comes in by a bridge, never by a port of it, except for frames to the bridge's own group
     addresses (01:80:c2:00:00:0x): they pass by the bridge and the spoof guard to the port's own IP.
     Source: Linux net/bridge/br_input.c, br_handle_frame, is_link_local_ether_addr.
     """
-    ours = _from(LinkPolicy.NONE)
     not_a_bridge = LinkPolicy.PORT | LinkPolicy.DOOMED
-    found = [f"{ours} meta iifgroup & {not_a_bridge:#x} != 0x0 drop"]
+    found = [
+        f"{_group('iif', LinkPolicy.NONE, '!=')} accept",
+        f"meta iifgroup & {not_a_bridge:#x} != 0x0 drop",
+    ]
     if family.version == 4:
-        found += [f"{ours} ip {end} 127.0.0.0/8 drop" for end in ("daddr", "saddr")]
-    own = "" if family.version == 4 else "ip6 saddr != { ::, fe80::/10 } "
-    foreign = f"iifname . {_word(family)} saddr != @{SOURCES}"
-    found.append(f"{_from(LinkPolicy.STRICT)} {own}fib saddr . iif oif 0 {foreign} drop")
+        found += [f"ip {end} 127.0.0.0/8 drop" for end in ("daddr", "saddr")]
+    if filters_routed:
+        own = "" if family.version == 4 else "ip6 saddr != { ::, fe80::/10 } "
+        foreign = f"iifname . {_word(family)} saddr != @{SOURCES}"
+        found.append(f"{_from(LinkPolicy.STRICT)} {own}fib saddr . iif oif 0 {foreign} drop")
     return found
 
 

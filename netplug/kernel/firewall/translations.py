@@ -17,6 +17,7 @@ from netplug.kernel.firewall.nft import Nft
 from netplug.kernel.firewall.rules import IPV4, IPV6, Family
 from netplug.kernel.firewall.tables import (
     MAPS,
+    ROUTED,
     Element,
     elements,
     family_of,
@@ -43,7 +44,8 @@ class Translations:
     """The maps of one network namespace, changed one transaction a forward.
 
     `known` are the forwards as the last acknowledged change or inventory left them. `lost` is told
-    of which family all elements of the table are gone.
+    of which family all elements of the table are gone. `filters_routed` tells whether the tables
+    have what decides who reaches routed endpoints; None until an earlier run's were looked at.
     """
 
     def __init__(self, nft: Nft, lost: Callable[[Family], None] = lambda _: None) -> None:
@@ -52,6 +54,7 @@ class Translations:
         self._rules: dict[Family, str] = {}
         self._one_at_a_time = asyncio.Lock()  # a listing takes several answers
         self.known: dict[Key, PortForward] = {}
+        self.filters_routed: bool | None = None
 
     async def install(self, family: Family) -> None:
         """Make our table, or its rules anew; what is translated stays translated.
@@ -61,7 +64,11 @@ class Translations:
         """
         table = table_of(family)
         anew = f"add table {table}\ndelete table {table}\n"  # an earlier version's may be otherwise
-        texts = [install_text(family), install_text(family, guards_relay=False)]
+        routed = await self.finds_routed_filter()
+        texts = [
+            install_text(family, filters_routed=routed, guards_relay=guards)
+            for guards in (True, False)
+        ]
         for number, text in enumerate((*texts, *(anew + text for text in texts)), 1):
             try:
                 await self._nft.run(text)
@@ -82,6 +89,7 @@ class Translations:
         try:
             await self._nft.run(f"add table {table}\ndelete table {table}")
         finally:
+            self.filters_routed = False
             self._rules.pop(family, None)
             self._lose(family)
 
@@ -89,6 +97,16 @@ class Translations:
         """Return whether our table is as `install` left it."""
         rules = self._rules.get(family)
         return bool(rules) and rules == await self._listed_rules(family)
+
+    async def finds_routed_filter(self) -> bool:
+        """Return whether it is decided who reaches routed endpoints.
+
+        At first that is as an earlier run left it: what it decides must not end with its daemon.
+        """
+        if self.filters_routed is None:
+            listed = [await self._listed_rules(family) for family in (IPV4, IPV6)]
+            self.filters_routed = any(f"chain {ROUTED} {{" in text for text in listed)
+        return self.filters_routed
 
     async def is_present(self, family: Family) -> bool:
         """Return whether there is a table of ours at all; a kernel without nftables has none."""
