@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from integration.conftest import EngineHost, skip_without
-from integration.lab import Daemon, Engine, Host, Lab, Process, eventually, talk
+from integration.lab import Daemon, Engine, Host, Lab, Process, Underlay, eventually, talk
 from integration.lab.process import Completed
 from integration.lab.talk import Runner
 from integration.lab.upstream import Upstream
@@ -25,6 +25,7 @@ IMAGE = "pynet-box"
 IDLE = ("sh", "-c", "trap 'exit 0' TERM; sleep 900 & wait")
 PYNET_IPAM = ("--ipam-driver", "pynet")
 PING_EVERY_S = 0.02
+NARROW_BYTES = 1400  # of `narrow_uplink`
 
 # What dockerd forgot is removed 30 s after it was made, by a sweep every 15 s that must have seen
 # it missing twice.
@@ -284,6 +285,22 @@ def sent_and_received(sender: Process) -> tuple[int, int]:
     found = re.search(r"(\d+) packets transmitted, (\d+) received", sender.output())
     assert found, sender.output()
     return int(found[1]), int(found[2])
+
+
+@pytest.fixture
+def underlay(lab: Lab) -> Underlay:
+    """The LAN, where nobody remembers whose an address was before."""
+    lab.underlay.forget_neighbours()
+    return lab.underlay
+
+
+@pytest.fixture
+def narrow_uplink(world: World) -> Iterator[None]:
+    """The host's uplink carries 1400 bytes."""
+    uplink = world.host.uplink
+    world.host.run(["ip", "link", "set", uplink, "mtu", str(NARROW_BYTES)])
+    yield
+    world.host.run(["ip", "link", "set", uplink, "mtu", "1500"])
 
 
 @pytest.fixture(scope="module")

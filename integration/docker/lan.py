@@ -94,11 +94,6 @@ def wait_until_healed(underlay: Underlay, asked: Sequence[object]) -> None:
     )
 
 
-def forget_neighbours(underlay: Underlay) -> None:
-    """Have the LAN ask anew who has which address."""
-    underlay.run(["ip", "neighbour", "flush", "all"])
-
-
 @contextmanager
 def lan_server(underlay: Underlay) -> Iterator[Process]:
     """Have the LAN's router answer on ports, as "lan"."""

@@ -95,11 +95,6 @@ RULE_SETS = {"ufw": UFW, "libvirt": LIBVIRT, "accepting": ACCEPTING}
 
 
 @pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    return lab.underlay
-
-
-@pytest.fixture
 def world(lab: Lab) -> Iterator[World]:
     """A host of its own for each test: what others load is not taken out again."""
     skip_without(*probes.OF_AN_ENGINE)

@@ -13,22 +13,14 @@ from integration.docker.lan import (
     HEALED_S,
     ROUTER,
     addresses,
-    forget_neighbours,
     on_lan,
     reached,
     reached_from_lan,
     wait_until_healed,
 )
-from integration.lab import Lab, Underlay, eventually
+from integration.lab import Underlay, eventually
 
 RENAMED = "lan0"
-
-
-@pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    """The LAN, where nobody remembers whose an address was before."""
-    forget_neighbours(lab.underlay)
-    return lab.underlay
 
 
 @pytest.fixture
@@ -135,7 +127,7 @@ def test_fault_is_healed_in_seconds(
     assert reached_from_lan(underlay, container) == {*container}
 
     fault(world)
-    forget_neighbours(underlay)
+    underlay.forget_neighbours()
 
     wait_until_healed(underlay, container)
     assert reached(world, "one", ROUTER) == {*ROUTER}
@@ -154,12 +146,12 @@ def test_renamed_uplink_is_followed_there_and_back(
     try:
         with followed(world, RENAMED):
             bounce(world, uplink, RENAMED)
-        forget_neighbours(underlay)
+        underlay.forget_neighbours()
         wait_until_healed(underlay, container)
     finally:
         with followed(world, uplink):
             bounce(world, RENAMED, uplink)
-    forget_neighbours(underlay)
+    underlay.forget_neighbours()
 
     wait_until_healed(underlay, container)
     world.box("two", "blue")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from integration.docker.conftest import World
+from integration.docker.conftest import NARROW_BYTES, World
 from integration.docker.lan import (
     HEALED_S,
     ROUTER,
     addresses,
     assert_only_port_80_is_open,
     clients_seen,
-    forget_neighbours,
     host_state,
     lan_server,
     on_lan,
@@ -23,7 +21,7 @@ from integration.docker.lan import (
     reached_from_lan,
     unused,
 )
-from integration.lab import Lab, Underlay, eventually, frames
+from integration.lab import Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.sandboxes import IN_VAIN_S
 from integration.lab.talk import tcp, udp
@@ -38,22 +36,6 @@ OWN_IPV6 = unused(254)[1]
 HOST_ACCESS = (*MACVLAN, "-o", "host_access=on", "--aux-address", f"host={OWN_IPV6}")
 
 pytestmark = pytest.mark.needs("macvlan")
-
-
-@pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    """The LAN, where nobody remembers whose an address was before."""
-    forget_neighbours(lab.underlay)
-    return lab.underlay
-
-
-@pytest.fixture
-def narrow_uplink(world: World) -> Iterator[None]:
-    """The host's uplink carries 1400 bytes."""
-    uplink = world.host.uplink
-    world.host.run(["ip", "link", "set", uplink, "mtu", "1400"])
-    yield
-    world.host.run(["ip", "link", "set", uplink, "mtu", "1500"])
 
 
 def mac(world: World, box: str) -> str:
@@ -94,7 +76,7 @@ def test_lan_hears_of_each_address_from_the_mac_of_its_container(
             for box in ("one", "two")
             for address in addresses(world, box, "blue")
         }
-        forget_neighbours(underlay)
+        underlay.forget_neighbours()
         everybody = [*expected, *unused(200)]
         assert reached_from_lan(underlay, everybody, wait_s=2) == {*expected}
         claimed = wire.seen().claimed
@@ -196,8 +178,9 @@ def test_mtu_is_that_of_the_parent(world: World, underlay: Underlay, narrow_upli
         ping = ["ping", "-c", "1", "-w", "5", "-M", "do", "-s", str(size), to]
         return world.inside("one", *ping, check=False).returncode == 0
 
-    assert [passes(1400 - 28, ROUTER[0]), passes(1400 - 48, ROUTER[1])] == [True, True]
-    assert [passes(1401 - 28, ROUTER[0]), passes(1401 - 48, ROUTER[1])] == [False, False]
+    largest = list(zip((NARROW_BYTES - 28, NARROW_BYTES - 48), ROUTER, strict=True))
+    assert all(passes(size, router) for size, router in largest)
+    assert not any(passes(size + 1, router) for size, router in largest)
 
 
 def test_container_on_a_bridge_too_is_reached_on_both(world: World, underlay: Underlay) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from integration.docker.conftest import IMAGE, World
+from integration.docker.conftest import IMAGE, NARROW_BYTES, World
 from integration.docker.lan import (
     ROUTER,
     addresses,
     assert_only_port_80_is_open,
     behind,
     clients_seen,
-    forget_neighbours,
     host_state,
     lan_server,
     on_lan,
@@ -24,7 +23,7 @@ from integration.docker.lan import (
     routed_to,
     unused,
 )
-from integration.lab import Lab, Underlay, eventually, frames
+from integration.lab import Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.sandboxes import IN_VAIN_S
 from integration.lab.talk import tcp, udp
@@ -33,24 +32,7 @@ from integration.lab.wire import global_addresses, tapped
 
 Words = tuple[str, ...]
 
-MTU = 1400
 IPV4_HEADERS, IPV6_HEADERS = 28, 48  # of an echo request
-
-
-@pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    """The LAN, where nobody remembers whose an address was before."""
-    forget_neighbours(lab.underlay)
-    return lab.underlay
-
-
-@pytest.fixture
-def narrow_uplink(world: World) -> Iterator[None]:
-    """The host's uplink carries 1400 bytes."""
-    uplink = world.host.uplink
-    world.host.run(["ip", "link", "set", uplink, "mtu", str(MTU)])
-    yield
-    world.host.run(["ip", "link", "set", uplink, "mtu", "1500"])
 
 
 # Who reaches whom
@@ -255,7 +237,7 @@ def test_lan_hears_of_the_leased_addresses_only(world: World, underlay: Underlay
         for box in ("one", "two"):
             world.box(box, "blue")
         leased = {*addresses(world, "one", "blue"), *addresses(world, "two", "blue")}
-        forget_neighbours(underlay)
+        underlay.forget_neighbours()
 
         assert reached_from_lan(underlay, [*leased, *nobody], wait_s=2) == leased
         for box in ("one", "two"):
@@ -309,7 +291,7 @@ def test_address_of_a_removed_container_is_nobodys(world: World, underlay: Under
     one = addresses(world, "one", "blue")
     assert reached_from_lan(underlay, one) == {*one}
     world.docker("rm", "--force", "one")
-    forget_neighbours(underlay)
+    underlay.forget_neighbours()
 
     with tapped(underlay, world.host.number) as wire:
         assert reached_from_lan(underlay, one, wait_s=IN_VAIN_S) == set()
@@ -346,14 +328,14 @@ def test_mtu_is_that_of_the_parent(
 ) -> None:
     on_lan(world, "blue")
     world.box("one", "blue")
-    largest = MTU - (IPV4_HEADERS if version == 4 else IPV6_HEADERS)
+    largest = NARROW_BYTES - (IPV4_HEADERS if version == 4 else IPV6_HEADERS)
     to = ROUTER[0 if version == 4 else 1]
 
     def passes(size: int) -> bool:
         ping = ["ping", "-c", "1", "-w", "5", "-M", "do", "-s", str(size), to]
         return world.inside("one", *ping, check=False).returncode == 0
 
-    assert world.exec("one", "cat", "/sys/class/net/eth0/mtu").stdout.strip() == str(MTU)
+    assert world.exec("one", "cat", "/sys/class/net/eth0/mtu").stdout.strip() == str(NARROW_BYTES)
     assert passes(largest)
     assert not passes(largest + 1)
 

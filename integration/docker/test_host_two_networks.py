@@ -16,14 +16,13 @@ from integration.docker.lan import (
     ROUTER,
     addresses,
     behind,
-    forget_neighbours,
     on_lan,
     reached,
     reached_from_host,
     reached_from_lan,
     routed_to,
 )
-from integration.lab import Lab, Underlay, eventually, frames
+from integration.lab import Underlay, eventually, frames
 from integration.lab.frames import Hop
 from integration.lab.process import run
 from integration.lab.sandboxes import IN_VAIN_S
@@ -31,13 +30,6 @@ from integration.lab.talk import NOBODY, Expected, misheard, tcp, udp
 
 SECOND = "second"
 SECOND_LAN = (("198.51.100.1", "198.51.100.2", 24), ("2001:db8:2::1", "2001:db8:2::2", 64))
-
-
-@pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    """The LAN, where nobody remembers whose an address was before."""
-    forget_neighbours(lab.underlay)
-    return lab.underlay
 
 
 @pytest.fixture(params=["0", "1"], ids=["usual", "strict"])

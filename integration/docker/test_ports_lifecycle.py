@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from integration.docker.conftest import IDLE, IMAGE, PYNET_IPAM, World
-from integration.lab import Lab, Process, Underlay, eventually, talk
+from integration.lab import Process, Underlay, eventually, talk
 from integration.lab.talk import NOBODY, misheard, tcp, udp
 
 Words = tuple[str, ...]
@@ -19,11 +19,6 @@ ALWAYS = ("--restart", "always")
 FLOW_EVERY_S = 0.05
 FLOW_MOVES_S = 2.0
 AT_ONCE_S = 0.5
-
-
-@pytest.fixture
-def underlay(lab: Lab) -> Underlay:
-    return lab.underlay
 
 
 def refusal(world: World, network: str, *words: str) -> str:

@@ -100,6 +100,10 @@ class Underlay:
         )
         return uplink
 
+    def forget_neighbours(self) -> None:
+        """Have those on the underlay ask anew who has which address."""
+        self.run(["ip", "neighbour", "flush", "all"])
+
     def unplug(self, number: int) -> None:
         """Take a host's uplink away; fine when it is gone already."""
         if self.namespace.is_open:
