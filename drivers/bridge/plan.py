@@ -207,6 +207,7 @@ class BridgeDriver:
         return Attachment(
             link=peer_link_name(endpoint),
             prefix=options.iface_prefix,
+            host_link=bridge_name(network),
             gateways=() if network.is_internal else tuple(gateways(endpoint, network)),
         )
 

@@ -154,6 +154,7 @@ class Routed:
         return Attachment(
             link=peer_link_name(endpoint),
             prefix=options.iface_prefix,
+            host_link=host_link_name(endpoint),
             gateways=() if network.is_internal else tuple(gateways.values()),
             routes=(*on_link, *behind),
         )

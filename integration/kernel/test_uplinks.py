@@ -118,6 +118,19 @@ class TestLinuxUplinks(UplinkContract):
 
         assert ROUTE in await kernel.on_uplinks([ROUTE])
 
+    async def test_host_is_told_a_mac_that_it_asks_for_in_vain(self, kernel: LinuxKernel) -> None:
+        await make(kernel, ROUTED, ROUTE, ROUTE6)
+        addresses = [ROUTE.destination.network_address, ROUTE6.destination.network_address]
+        run(["ip", "neighbour", "add", str(addresses[0]), "dev", ROUTED.name, "nud", "incomplete"])
+
+        await kernel.introduce(addresses, "02:42:0a:09:00:02", ROUTED.name)
+        await kernel.introduce(addresses, "02:42:0a:09:00:02", "gone0")
+
+        for address in addresses:
+            shown = run(["ip", "neighbour", "show", str(address), "dev", ROUTED.name]).stdout
+            assert "lladdr 02:42:0a:09:00:02" in shown
+            assert "STALE" in shown
+
     async def test_proxied_address_of_others_counts_as_there_and_stays(
         self, kernel: LinuxKernel
     ) -> None:

@@ -40,11 +40,12 @@ class Attachment:
     """How a sandbox is joined: which link moves in, what it is called there, where it leads.
 
     `link` is in the host's namespace when Join is answered; inside it is renamed to `prefix` plus
-    the first free number.
+    the first free number. `host_link` is where the host looks for its addresses; "" where nowhere.
     """
 
     link: str
     prefix: str
+    host_link: str = ""
     gateways: tuple[IPAddress, ...] = ()
     routes: tuple[StaticRoute, ...] = ()
     needs_no_gateway_service: bool = True

@@ -128,6 +128,14 @@ class Kernel(Protocol):
         """Return the other switches that setting `switch` changes too, with their values now."""
         ...
 
+    async def introduce(self, addresses: Collection[IPAddress], mac: str, link: str) -> None:
+        """Tell the host which MAC addresses on a link have; it believes what they say themselves.
+
+        What is sent to one before it answers is lost otherwise, and the host asks again only after
+        a second. What cannot be told is not: the host asks, then.
+        """
+        ...
+
     async def reached(self, versions: Collection[int]) -> frozenset[Reached]:
         """Return what the host reaches of IPv4 and IPv6: by routes, its addresses, its resolvers.
 

@@ -176,6 +176,10 @@ class LinuxKernel:
         """Return the link that `parent` describes, under whatever name; None if it is gone."""
         return self._hosts_links.find(parent)
 
+    async def introduce(self, addresses: Collection[IPAddress], mac: str, link: str) -> None:
+        """Tell the host which MAC addresses on a link have, until they tell another."""
+        self._links.routes.introduce(addresses, mac, link)
+
     async def on_uplinks(self, wanted: Collection[KernelObject]) -> frozenset[Seen]:
         """Return what of an inventory stands on links that are the host's own."""
         links = await self._all_links(wanted)

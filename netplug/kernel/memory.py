@@ -105,8 +105,9 @@ class MemoryKernel:
     the networks that the host reaches directly, by link, and `reach` what it reaches besides,
     `port_holders` who has a port of the host other than pynet, `uplinks` the host's own links,
     `link_kinds` the types of links that it can make, `inhabitants` what is in namespaces besides
-    our own links, `neighbours` who answers, by link. `before_step` is called before each step and
-    may raise in its place. Every call first lets others run, as a trip to the kernel would.
+    our own links, `neighbours` who answers, by link, `introduced` whom the host was told of.
+    `before_step` is called before each step and may raise in its place. Every call first lets
+    others run, as a trip to the kernel would.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class MemoryKernel:
         self._is_touched = False
         self.inhabitants: dict[str, SandboxFacts] = {}
         self.neighbours: dict[IPAddress, str] = {}
+        self.introduced: dict[tuple[str, IPAddress], str] = {}
         self.uplinks: dict[str, LinkFacts] = {}
         self.link_kinds = set(link_kinds)
         for name in SWITCHES:
@@ -261,6 +263,10 @@ class MemoryKernel:
         """Return the link that `parent` describes, under whatever name; None if it is gone."""
         await asyncio.sleep(0)
         return memoryuplinks.find(parent, self._host_links().values())
+
+    async def introduce(self, addresses: Collection[IPAddress], mac: str, link: str) -> None:
+        """Note which MAC the host was told of addresses on a link."""
+        self.introduced.update({(link, address): mac for address in addresses})
 
     async def on_uplinks(self, wanted: Collection[KernelObject]) -> frozenset[Seen]:
         """Return what of an inventory stands on links that are the host's own."""

@@ -14,6 +14,7 @@ import errno
 import socket
 import struct
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
@@ -39,7 +40,8 @@ _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
 _RTM_F_LOOKUP_TABLE, _RTM_F_FIB_MATCH = 0x1000, 0x2000
 _SCOPE_UNIVERSE = 0  # a narrower one lets the host send from a link-local address
-_NDA_DST, _NDA_PROTOCOL, _NTF_PROXY = 1, 12, 0x08
+_NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL, _NTF_PROXY = 1, 2, 12, 0x08
+_NUD_STALE = 0x04
 
 _ROUTE = struct.Struct("=BBBBBBBBI")
 # struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags
@@ -164,6 +166,22 @@ class Routes:
         except NetlinkError as error:
             raise refused(f"add {proxy.key}", error) from error
         self._announcer.announce(proxy.address, proxy.link)
+
+    def introduce(self, addresses: Collection[IPAddress], mac: str, link: str) -> None:
+        """Tell the host which MAC neighbours on a link have, until it finds another.
+
+        A stale entry is used at once, and asked after by the kernel 5 s later. One that the host
+        was asking for in vain is answered.
+        Source: Linux net/core/neighbour.c neigh_add, neigh_event_send.
+        """
+        index = index_of(link)
+        flags = rtnl.NLM_F_ACK | rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE
+        hardware = attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+        for address in addresses if index else ():
+            head = _NEIGHBOUR.pack(_family(address), 0, index, _NUD_STALE, 0, 0)
+            message = head + attribute(_NDA_DST, address.packed) + hardware
+            with suppress(NetlinkError):  # IPv6 may be off there
+                self._rtnl.ask(_RTM_NEWNEIGH, flags, message)
 
     def remove_proxy(self, proxy: ProxyNeighbour) -> None:
         """Answer no more for an address; that of somebody else is left as it is."""

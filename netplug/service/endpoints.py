@@ -111,7 +111,11 @@ class Endpoints:
                 network=network.id,
                 endpoint=endpoint.id,
             )
-            return driver.attachment(joined, network)
+            attachment = driver.attachment(joined, network)
+            if attachment.host_link and joined.mac:
+                own = [address.ip for address in joined.addresses]
+                await n.kernel.introduce(own, joined.mac, attachment.host_link)
+            return attachment
 
     async def leave(self, endpoint_id: EndpointId) -> None:
         """Note that a sandbox is going. The link stays: dockerd takes it back first.

@@ -278,7 +278,7 @@ def test_attachment_on_an_internal_network_has_no_gateway() -> None:
     on = network(V4, is_internal=True)
 
     assert DRIVER.attachment(endpoint(on, "10.9.0.2/24"), on) == Attachment(
-        link="pypeeeeeeeeeeee", prefix="eth"
+        host_link="py-111111111111", link="pypeeeeeeeeeeee", prefix="eth"
     )
 
 

@@ -42,6 +42,7 @@ def test_attachment_routed_leads_everything_through_the_hosts_end() -> None:
     four, six = ip_address("169.254.81.17"), ip_address("fe80::50:11ff:fe11:1111")
     assert network_mac(on) == "02:50:11:11:11:11"
     assert attached == Attachment(
+        host_link="pyveeeeeeeeeeee",
         link="pypeeeeeeeeeeee",
         prefix="eth",
         gateways=(four, six),

@@ -148,6 +148,13 @@ async def test_join_builds_the_link_and_says_where_it_leads(world: World, on_web
     assert not (await world.reconciler.verify()).differences
 
 
+async def test_join_introduces_the_endpoint_to_the_host(world: World, on_web: Network) -> None:
+    made = await joined(world, on_web)
+
+    (address,) = made.addresses
+    assert world.kernel.introduced == {("py-100000000000", address.ip): made.mac}
+
+
 async def test_join_that_cannot_sync_the_leases_builds_nothing(
     world: World, on_web: Network
 ) -> None:
