@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -21,8 +21,8 @@ from netplug.contract.engine import (
 from netplug.engine.inspect import Inspector
 from netplug.engine.roster import Roster
 from netplug.engine.starts import Starts
+from netplug.engine.touched import Touched
 from netplug.errors import EngineUnreachable
-from netplug.model import NetworkId
 
 # A burst is over when a slice passes without an event; the slices of a long one add up to 1 s.
 _SLICE_S = 0.1
@@ -54,7 +54,7 @@ class Watcher:
         self._sleep = sleep
         self._starts = Starts(driver, clock)
         self._roster = Roster(engine, self._starts, *((follower,) if follower else ()))
-        self._touched = _Touched(driver, self._roster, self._starts)
+        self._touched = Touched(driver, self._roster, self._starts)
         self._looked_at_s = 0.0
         self._hurried = asyncio.Event()
         self._inspector = Inspector(engine, self._touched.wake)
@@ -163,7 +163,7 @@ class Watcher:
             listed_at=listed_at,
         )
 
-    async def _settle(self, touched: _Touched) -> None:
+    async def _settle(self, touched: Touched) -> None:
         """Let a burst pass, so that a hundred container starts cost one look.
 
         The last news of the inspector needs no waiting, and a new network gets none: its name is
@@ -185,7 +185,7 @@ class Watcher:
         since_s = self._clock.monotonic_s() - self._looked_at_s
         return not self._starts.under_way and since_s >= _SLICE_S
 
-    async def _refresh(self, snapshot: EngineSnapshot, touched: _Touched) -> EngineSnapshot:
+    async def _refresh(self, snapshot: EngineSnapshot, touched: Touched) -> EngineSnapshot:
         """Look at what was touched.
 
         It is told with what inspections show, which answer at once; unless one hangs, or a new
@@ -215,100 +215,3 @@ class Watcher:
         if not has_new_network:
             await self._inspector.settle(_SLICE_S)
         return snapshot
-
-
-class _Touched:
-    """Networks and containers that events named since they were last taken.
-
-    Of networks of other drivers only that there was one. `last_ns` is the time of the last event.
-    A container that starts is touched when it has started.
-    """
-
-    def __init__(self, driver: str, roster: Roster, starts: Starts) -> None:
-        self._roster = roster
-        self._starts = starts
-        self.count = 0
-        self.last_ns = 0
-        self.has_new_network = False
-        self.has_started = False
-        self.containers: set[str] = set()
-        self._driver = driver
-        self._network_ids: set[NetworkId] = set()
-        self._renamed: set[str] = set()
-        self._has_others = False
-        self._is_changed = False
-        self._stirred = asyncio.Event()
-
-    @property
-    def has_events(self) -> bool:
-        """Return whether an event named anything since it was last taken."""
-        return bool(self._network_ids or self.containers or self._has_others)
-
-    def wake(self) -> None:
-        """Wake the waiter: something else is new."""
-        self._is_changed = True
-        self._stirred.set()
-
-    async def collect(self, events: AsyncIterator[EngineEvent]) -> None:
-        """Read until the stream breaks; that wakes the waiter too."""
-        try:
-            async for event in events:
-                self.last_ns = max(self.last_ns, event.time_ns)
-                self._roster.heard(event)
-                self._add_due()
-                self._stirred.set()
-        finally:
-            self.wake()
-
-    async def within(self, deadline_s: float) -> bool:
-        """Return whether something was touched before the deadline; not when that is past."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline_s):
-                await self._change()
-                return deadline_s > 0
-        return False
-
-    async def _change(self) -> None:
-        """Wait until something is touched, if need be because a start takes too long."""
-        while not self._is_changed:
-            self._stirred.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._starts.patience_s):
-                    await self._stirred.wait()
-            self._add_due()
-
-    def take(self) -> tuple[set[NetworkId], set[str], set[str], bool]:
-        """Return ids of networks, containers and those renamed, and if another network changed.
-
-        Starts afresh.
-        """
-        taken = self._network_ids, self.containers, self._renamed, self._has_others
-        self._network_ids, self.containers, self._renamed = set(), set(), set()
-        self._has_others = self.has_new_network = self.has_started = False
-        self._is_changed = False
-        return taken
-
-    def _add_due(self) -> None:
-        for event in self._starts.take_due():
-            self._add(event)
-
-    def _add(self, event: EngineEvent) -> None:
-        is_ours = event.attributes.get("type") == self._driver
-        match event.kind, event.action:
-            case "network", action if is_ours:
-                self._network_ids.add(NetworkId(event.id))
-                self.has_new_network |= action == "create"
-                if action == "connect":
-                    self.containers.add(event.attributes.get("container", ""))
-            case "network", "create" | "destroy" | "remove":
-                self._has_others = True
-            case "container", "rename":
-                self._renamed.add(event.id)
-                self.containers.add(event.id)
-            case "container", "start" | "update" as action:
-                self.containers.add(event.id)
-                self.has_started |= action == "start"
-            case _:
-                return
-        self.count += 1
-        self.wake()
