@@ -20,6 +20,7 @@ from netplug import log as logs
 from netplug.api.admin import admin_app
 from netplug.api.admin_wire import Services
 from netplug.api.app import Methods, Readiness, plugin_server
+from netplug.api.follow import FollowUps
 from netplug.api.sockets import claim_namespace, listen
 from netplug.engine.watch import Watcher
 from netplug.errors import Conflict, EngineUnreachable, PynetError
@@ -57,13 +58,14 @@ class Daemon:
         self._readiness = Readiness()
         self._wiring: Wiring | None = None
         self._stopping = asyncio.Event()
+        self._follow_ups = FollowUps()
 
     async def serve(self) -> None:
         """Listen, then initialise, then serve until told to stop.
 
         At the end names are taken back first, so that sandboxes have Docker's DNS at once; then the
-        sockets are closed, then requests under way are awaited, then the kernel and the store are
-        closed.
+        sockets are closed, then requests under way and what follows them are awaited, then the
+        kernel and the store are closed.
 
         Raises:
             PynetError: it cannot start; nothing was changed.
@@ -75,13 +77,16 @@ class Daemon:
             stack.push_async_callback(store.close)
             stack.callback(claim_namespace().close)
             stack.push_async_callback(self._close_wiring)
+            stack.push_async_callback(self._follow_ups.settled)
             await self._listen(stack)
             self._wiring = await wire(self._settings, store)
             await self._work(self._wiring)
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         s = self._settings
-        plugin = plugin_server(self._methods, self._readiness, s.request_deadline_s)
+        plugin = plugin_server(
+            self._methods, self._readiness, s.request_deadline_s, self._follow_ups
+        )
         admin = admin_app(self._services, self._readiness, s)
         runners: list[tuple[web.BaseRunner, socket.socket]] = [
             (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -14,12 +12,9 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from netplug.api import wire
+from netplug.api.follow import AndThen, FollowUps
 from netplug.api.middleware import BODY_LIMIT_BYTES, body_of, guarded, within
 from netplug.errors import DeadlineExceeded, NotFound, PynetError
-
-log = logging.getLogger(__name__)
-
-_FOLLOW_S = 1.0
 
 Method = Callable[[bytes], Coroutine[Any, Any, object]]
 Methods = Mapping[str, Method]
@@ -75,9 +70,14 @@ class Readiness:
 
 
 def plugin_server(
-    methods: Callable[[], Mapping[str, Methods]], readiness: Readiness, deadline_s: float
+    methods: Callable[[], Mapping[str, Methods]],
+    readiness: Readiness,
+    deadline_s: float,
+    follow_ups: FollowUps,
 ) -> web.Server:
     """Return the server of the plugin socket; `methods` are asked for once it is ready.
+
+    `follow_ups` take what a method does behind its answer.
 
     Not a `web.Application`: the name of a method is all there is to route by, and a router with
     its middleware takes a tenth of what granting an address costs.
@@ -98,13 +98,10 @@ def plugin_server(
         if handler is None:
             raise UnknownMethod("method", method)
         answer = await within(deadline_s, method, handler(raw))
-        if not isinstance(answer, AndThen):
-            return _reply(answer)
-        reply = _reply(answer.answer)
-        await reply.prepare(request)
-        await reply.write_eof()
-        await _follow(method, answer.then())
-        return reply
+        if isinstance(answer, AndThen):
+            follow_ups.start(method, answer.then())
+            answer = answer.answer
+        return _reply(answer)
 
     async def guarded_call(request: web.BaseRequest) -> web.StreamResponse:
         return await guard(request, call)
@@ -112,27 +109,8 @@ def plugin_server(
     return web.Server(guarded_call, request_factory=_request, access_log=None)
 
 
-@dataclass(frozen=True, slots=True)
-class AndThen:
-    """An answer, and what is done when it is sent, before the connection's next call is read."""
-
-    answer: object
-    then: Callable[[], Coroutine[Any, Any, None]]
-
-
 class UnknownMethod(NotFound):
     """The one failure that dockerd is told as 404: "not implemented, fine"."""
-
-
-async def _follow(method: str, work: Coroutine[Any, Any, None]) -> None:
-    """Do what follows an answer; the next call of the connection waits for it no longer than 1 s.
-
-    Nobody can be told any more that it failed.
-    """
-    try:
-        await within(_FOLLOW_S, f"what follows {method}", work)
-    except Exception as error:
-        log.warning("what follows %s failed", method, extra={"reason": str(error)})
 
 
 def _request(

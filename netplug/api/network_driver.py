@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from netplug.api import wire
-from netplug.api.app import AndThen, Methods
+from netplug.api.app import Methods
+from netplug.api.follow import AndThen
 from netplug.clock import Clock
 from netplug.errors import InvalidRequest
 from netplug.model import EndpointId, Network, NetworkId, PoolId

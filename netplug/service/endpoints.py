@@ -65,8 +65,8 @@ class Endpoints:
             endpoint = n.state.view.endpoints.get(endpoint_id)
             if network is None or endpoint is None or endpoint.sandbox:
                 return
-            objects = n.driver_of(network).plan_endpoint(endpoint, network, n.state.view)
             try:
+                objects = n.driver_of(network).plan_endpoint(endpoint, network, n.state.view)
                 await converge(objects, NOTHING, n.kernel)
             except PynetError as error:
                 log.debug("not built ahead", extra={"reason": str(error)})

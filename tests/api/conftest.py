@@ -15,6 +15,7 @@ from aiohttp import ClientSession, UnixConnector, web
 
 from netplug.api.admin import Services, admin_app
 from netplug.api.app import Methods, Readiness, plugin_server
+from netplug.api.follow import FollowUps
 from netplug.api.ipam_driver import IpamDriverApi
 from netplug.api.network_driver import NetworkDriverApi
 from netplug.settings import Settings
@@ -101,10 +102,15 @@ def methods(world: World) -> Mapping[str, Methods]:
 
 
 @pytest.fixture
+def follow_ups() -> FollowUps:
+    return FollowUps()
+
+
+@pytest.fixture
 async def plugin(
-    methods: Mapping[str, Methods], readiness: Readiness, tmp_path: Path
+    methods: Mapping[str, Methods], readiness: Readiness, follow_ups: FollowUps, tmp_path: Path
 ) -> AsyncIterator[Client]:
-    server = plugin_server(lambda: methods, readiness, DEADLINE_S)
+    server = plugin_server(lambda: methods, readiness, DEADLINE_S, follow_ups)
     async with served(server, tmp_path / "pynet.sock") as client:
         yield client
 

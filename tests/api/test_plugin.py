@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netplug.api.app import Methods, Readiness, plugin_server
+from netplug.api.follow import FollowUps
 from netplug.api.middleware import BODY_LIMIT_BYTES
 from netplug.errors import (
     Conflict,
@@ -56,7 +57,7 @@ async def answer(methods: Methods, tmp_path: Path, deadline_s: float = TINY_S) -
     """Return what a call gets of a daemon with one method of ours."""
     readiness = Readiness()
     readiness.open()
-    server = plugin_server(lambda: {"Test": methods}, readiness, deadline_s)
+    server = plugin_server(lambda: {"Test": methods}, readiness, deadline_s, FollowUps())
     async with served(server, tmp_path / "test.sock") as client:
         return await client.call("Test.Method", {})
 
@@ -68,12 +69,14 @@ def raising(error: BaseException) -> Methods:
     return {"Method": method}
 
 
-async def test_create_endpoint_has_the_link_made_before_join(plugin: Client, world: World) -> None:
+async def test_create_endpoint_has_the_link_made_before_join(
+    plugin: Client, world: World, follow_ups: FollowUps
+) -> None:
     await plugin.call("NetworkDriver.CreateNetwork", CREATE)
     free = {"Address": "10.44.0.5/24", "AddressIPv6": "", "MacAddress": ""}
 
     await plugin.call("NetworkDriver.CreateEndpoint", {**IDS, "Interface": free})
-    await plugin.call("NetworkDriver.EndpointOperInfo", IDS)
+    await follow_ups.settled()
 
     assert [o.name for o in world.built if isinstance(o, Veth)] == ["pyv77b9a2f0c1e4"]
 
@@ -102,7 +105,7 @@ async def test_create_endpoint_has_the_link_made_before_join(plugin: Client, wor
 async def test_call_of_registration_is_answered_before_the_daemon_is_ready(
     method: str, reply: object, tmp_path: Path
 ) -> None:
-    server = plugin_server(dict, Readiness(), TINY_S)
+    server = plugin_server(dict, Readiness(), TINY_S, FollowUps())
     async with served(server, tmp_path / "test.sock") as client:
         got = await client.call(method)
 
@@ -113,7 +116,7 @@ async def test_call_before_the_daemon_is_ready_waits_for_it(
     world: World, methods: dict[str, Methods], tmp_path: Path
 ) -> None:
     readiness = Readiness()
-    server = plugin_server(lambda: methods, readiness, 20.0)
+    server = plugin_server(lambda: methods, readiness, 20.0, FollowUps())
     async with served(server, tmp_path / "test.sock") as client:
         waiting = asyncio.ensure_future(client.call("NetworkDriver.CreateNetwork", CREATE))
         await client.call("Plugin.Activate")
@@ -129,7 +132,7 @@ async def test_call_when_the_daemon_is_not_ready_in_time_was_never_begun(
     world: World, methods: dict[str, Methods], tmp_path: Path
 ) -> None:
     readiness = Readiness()
-    server = plugin_server(lambda: methods, readiness, TINY_S)
+    server = plugin_server(lambda: methods, readiness, TINY_S, FollowUps())
     async with served(server, tmp_path / "test.sock") as client:
         reply = await client.call("NetworkDriver.CreateNetwork", CREATE)
         readiness.open()
@@ -540,7 +543,7 @@ async def test_method_whose_client_goes_away_is_not_interrupted(tmp_path: Path) 
 
     readiness = Readiness()
     readiness.open()
-    server = plugin_server(lambda: {"Test": {"Method": method}}, readiness, 20.0)
+    server = plugin_server(lambda: {"Test": {"Method": method}}, readiness, 20.0, FollowUps())
     async with served(server, tmp_path / "test.sock") as client:
         call = asyncio.ensure_future(client.call("Test.Method", {}))
         await begun.wait()
