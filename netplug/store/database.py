@@ -110,7 +110,7 @@ class Database:
         """Put every commit so far on the disk.
 
         When it fails, Linux counts the pages that it could not write as written, so that doing it
-        again proves nothing; `tidy`, which reads them once more, does.
+        again proves nothing; `settle`, which reads them once more, does.
         """
         with _explained(self.path):
             os.fdatasync(self._wal)
@@ -120,6 +120,13 @@ class Database:
         self.rows_in_wal = 0
         with _explained(self.path):
             _start_wal_over(self._connection)
+
+    def settle(self) -> None:
+        """Move all of the WAL into the file and sync it; what `sync` cannot prove any more."""
+        with _explained(self.path):
+            if not _start_wal_over(self._connection):
+                reason = "its log cannot be moved into it"
+                raise StoreUnavailable(str(self.path), reason, "end the program that reads it")
 
     def close(self) -> None:
         """Close the file, which moves the WAL into it, and let another process in."""
@@ -198,14 +205,16 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 
 
-def _start_wal_over(connection: sqlite3.Connection) -> None:
+def _start_wal_over(connection: sqlite3.Connection) -> bool:
     """Move the WAL into the file, and make the first commit of the next one.
 
     That commit syncs the WAL's header, whatever `synchronous` says (SQLite src/wal.c,
-    sqlite3WalFrames): here nobody waits for it.
+    sqlite3WalFrames): here nobody waits for it. Return whether all of it was moved: a program that
+    reads the file may need some of it.
     """
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    is_busy, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     connection.execute(_TOUCH)
+    return not is_busy and frames == moved
 
 
 def _sync_directory(path: Path) -> None:

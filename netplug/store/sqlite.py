@@ -58,7 +58,7 @@ class _Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Tidy:
+class _Settle:
     done: Future[None]
 
 
@@ -67,7 +67,7 @@ class _Close:
     done: Future[None]
 
 
-_Job = _Commit | _Load | _Tidy | _Close
+_Job = _Commit | _Load | _Settle | _Close
 
 
 class SqliteStore:
@@ -84,6 +84,7 @@ class SqliteStore:
         self._syncs = Syncs(self._sync)
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._database: Database | None = None
+        self._is_suspect = False
 
     @classmethod
     async def opened(cls, path: Path) -> SqliteStore:
@@ -118,6 +119,8 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """Write `batch` atomically; when it returns, the promise of `is_durable` holds."""
         self._refuse_if_closed()
+        if batch.is_durable and self._is_suspect:
+            await self.sync()  # a log is read up to its first damage
         commit = _Commit(
             changes=Changes(
                 puts=tuple(encode(record) for record in batch.puts),
@@ -147,15 +150,22 @@ class SqliteStore:
         self._syncer.shutdown(wait=False)
 
     async def _sync(self) -> None:
-        """Sync the log; if the disk refuses, move it into the file, which reads it once more."""
-        try:
-            if self._database is not None:
+        """Sync the log; once the disk has refused that, move it into the file, which reads it anew.
+
+        Until that has succeeded, syncing the log proves nothing.
+        """
+        if self._database is not None and not self._is_suspect:
+            try:
                 await self._loop.run_in_executor(self._syncer, self._database.sync)
-        except StoreUnavailable as error:
-            _log.warning("store.sync.failed", extra={"reason": str(error)})
-            tidy = _Tidy(done=self._loop.create_future())
-            self._jobs.put(tidy)
-            await tidy.done
+            except StoreUnavailable as error:
+                _log.warning("store.sync.failed", extra={"reason": str(error)})
+            else:
+                return
+        self._is_suspect = True
+        settle = _Settle(done=self._loop.create_future())
+        self._jobs.put(settle)
+        await settle.done
+        self._is_suspect = False
 
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
@@ -200,8 +210,8 @@ def _do(jobs: Sequence[_Job], database: Database) -> None:
         match job:
             case _Load(behind=behind, done=loaded):
                 _settle([loaded], partial(_records, database, behind))
-            case _Tidy(done=tidied):
-                _settle([tidied], database.tidy)
+            case _Settle(done=settled):
+                _settle([settled], database.settle)
             case _Close(done=closed):
                 _settle([closed], database.close)
     _write(commits, database)

@@ -359,7 +359,8 @@ async def test_close_waits_for_a_sync(path: Path, held_disk: threading.Event) ->
     syncing = asyncio.ensure_future(store.sync())
     await asyncio.sleep(0)
     closing = asyncio.ensure_future(store.close())
-    await asyncio.sleep(0)
+    await asyncio.wait([closing], timeout=0.1)
+    assert not closing.done()
     held_disk.set()
 
     await asyncio.gather(syncing, closing)
@@ -383,18 +384,42 @@ async def test_log_that_cannot_be_synced_is_moved_into_the_file(
     assert await _content(tmp_path / "copy" / "state.db") == set(LEASES)
 
 
-async def test_sync_fails_where_neither_log_nor_file_can_be_written(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+async def test_sync_that_failed_is_made_up_for_before_anything_counts_as_durable(
+    store: SqliteStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "the disk says no")
 
-    await store.commit(Batch(puts=LEASES))
+    await store.commit(Batch(puts=LEASES[:10]))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fdatasync", refuse)
         broken.setattr(database, "_start_wal_over", refuse)
         with pytest.raises(StoreUnavailable, match="the disk says no"):
             await store.sync()
+        with pytest.raises(StoreUnavailable, match="the disk says no"):
+            await store.commit(Batch(puts=LEASES[10:], is_durable=True))
+    assert set(await loaded(store)) == set(LEASES[:10])
+
+    monkeypatch.setattr(os, "fdatasync", lambda fd: None)  # as Linux does after it failed once
+    await store.sync()
+
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy")
+    assert await _content(tmp_path / "copy" / "state.db") == set(LEASES[:10])
+
+
+async def test_log_that_cannot_be_moved_for_a_reader_is_not_called_durable(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk says no")
+
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchone()
+        await store.commit(Batch(puts=LEASES))
+        monkeypatch.setattr(os, "fdatasync", refuse)
+        with pytest.raises(StoreUnavailable, match="cannot be moved"):
+            await store.sync()
 
     await store.sync()
-    assert set(await loaded(store)) == set(LEASES)
