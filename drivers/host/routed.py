@@ -90,7 +90,7 @@ class Routed:
             mtu_bytes=_mtu_bytes(options, network),
             policy=_policy(options, network),
             has_ipv6=network.has_ipv6,
-            is_loose=False,
+            is_loose=False if options.guards_spoofing else None,
             is_up=True,
             is_lent=endpoint.is_lent,
         )
@@ -101,8 +101,9 @@ class Routed:
         """Yield the veth pair, the gateway on it, the way to each address, and what it sends."""
         link = host_link_name(endpoint)
         foreign = answered_for(endpoint, network, view)
-        is_loose = any(address.version == 4 for address in foreign)
-        yield replace(self.plan_link(options, endpoint, network), is_loose=is_loose)
+        alone = self.plan_link(options, endpoint, network)
+        is_loose = any(address.version == 4 for address in foreign) and options.guards_spoofing
+        yield replace(alone, is_loose=True) if is_loose else alone
         if any(address.version == 4 for address in endpoint.addresses):
             yield Address(link=link, address=IPv4Interface(_gateway_ipv4(network)))
         for address in endpoint.addresses:

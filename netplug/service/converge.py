@@ -77,6 +77,8 @@ async def adapt(
 
     Reconciliation tries again: whoever joined or left is not kept from it.
     """
+    if not desired and not previous:
+        return
     try:
         await converge(desired, previous, kernel)
     except PynetError as error:
@@ -86,12 +88,21 @@ async def adapt(
 async def take_back(
     desired: frozenset[KernelObject], previous: frozenset[KernelObject], kernel: Kernel
 ) -> None:
-    """Converge back to `previous` from what was begun of `desired`; what fails is logged."""
+    """Converge back to `previous` from what was begun of `desired`, going on past failures.
+
+    What fails is logged.
+    """
     try:
-        for step in (await preview(previous, desired, kernel)).steps:
-            await kernel.apply(step)
+        plan = await preview(previous, desired, kernel)
     except PynetError as error:
-        log.warning("a failed change was not taken back whole", extra={"reason": str(error)})
+        log.warning("a failed change was not taken back", extra={"reason": str(error)})
+        return
+    for step in plan.steps:
+        try:
+            await kernel.apply(step)
+        except PynetError as error:
+            reason = {"step": step_text(step), "reason": str(error)}
+            log.warning("a failed change was not taken back whole", extra=reason)
 
 
 def _of_this_scope(

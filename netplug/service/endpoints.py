@@ -98,13 +98,14 @@ class Endpoints:
             previous = driver.plan_endpoint(endpoint, network, view)
             objects = driver.plan_endpoint(joined, network, after)
             lost, gained = n.beside((joined,), view, after)
-            await converge(objects | gained, previous | lost, n.kernel)
+            await converge(objects, previous, n.kernel)
             try:
                 await n.state.synced()  # the leases of its addresses
                 await n.state.commit(puts=(replace(joined, is_lent=is_lent),))
             except BaseException:
-                await take_back(objects | gained, previous | lost, n.kernel)
+                await take_back(objects, previous, n.kernel)
                 raise
+            await adapt(gained, lost, n.kernel)
             n.journal.note(
                 "endpoint.join",
                 f"endpoint {endpoint.label} joined {network.label}: {_where(endpoint)}",
