@@ -441,9 +441,30 @@ def rules_of(family: str) -> str:
     return run(["nft", "-t", "list", "table", family, "pynet"]).stdout
 
 
+async def test_nothing_new_reaches_an_endpoint_while_nothing_decides(world: World) -> None:
+    lan = world.lan()
+    one = world.routed("one", 1, 2, LinkPolicy.OPEN)
+    world.serve("one", LAN)
+    assert await world.misheard(LAN, is_open("one", one)) == ""
+
+    await world.firewall.filter_routed(wanted=False)
+
+    assert await world.misheard(LAN, closed(one)) == ""
+    assert world.pings(LAN, "one") == [False, False]
+    assert await world.misheard("one", is_open(LAN, lan)) == ""  # what answers it is established
+    found = {o for o in await world.firewall.inventory(()) if not isinstance(o, Reachable)}
+    assert found == {FIREWALL}
+
+    await world.firewall.filter_routed(wanted=True)
+
+    assert await world.misheard(LAN, is_open("one", one)) == ""
+    assert {FIREWALL, RoutedFilter()} <= await world.firewall.inventory({RoutedFilter()})
+
+
 async def test_chain_that_somebody_removed_is_made_again(world: World) -> None:
     whole = rules_of("ip")
     run(["nft", "flush chain ip pynet routed; delete chain ip pynet routed"])
+    assert RoutedFilter() not in await world.firewall.inventory({RoutedFilter()})
     (faulty,) = {o for o in await world.firewall.inventory(()) if isinstance(o, Firewall)}
     assert faulty.faults == ("nftables table ip pynet",)
 

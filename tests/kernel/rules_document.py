@@ -12,6 +12,7 @@ from netplug.kernel.firewall.rules import (
     IPV4,
     IPV6,
     Family,
+    chains,
     install_text,
     remove_text,
 )
@@ -77,8 +78,9 @@ iptables, has a map for each way to publish. A new connection takes three look-u
 is published; the packets that follow take none.
 
 Who reaches an endpoint of the driver `host` in mode `routed`, each of which has a link of its own,
-is decided in a chain of that table, one before `PYNET-ISOLATE`, which passes its packets over. The
-chain is there while there is such a network: packets of hosts without one do not meet it.
+is decided in a chain of that table, one before `PYNET-ISOLATE`, which passes its packets on. The
+chain is there while there is such a network: packets of hosts without one do not meet it. While it
+is not there, `PYNET-ISOLATE` drops what goes to such an endpoint, except what is established.
 
 | | holds |
 |---|---|
@@ -264,10 +266,14 @@ def _endpoints() -> str:
     )
     return (
         "## Who reaches a routed endpoint\n\n"
-        "The first network of mode `routed` adds these rules to the tables above; after the last\n"
-        "one they are taken away again.\n\n"
+        "The first network of mode `routed` adds this to the tables above. After the last one,\n"
+        "reconciliation takes it away again, up to 30 s later.\n\n"
         f"```\n# nft -f\n{_more(IPV4)}```\n\n"
         f"```\n# nft -f\n{_more(IPV6)}```\n\n"
+        "Only once the chain is there, `PYNET-ISOLATE` passes on what it has let through. Instead\n"
+        "of the rule that drops what goes to `0x50590010`, it then has two, which go before the\n"
+        "chain does:\n\n"
+        f"```\n{_passing(IPV4)}```\n\n"
         "A network with `icc=false` has no pair of its own.\n\n"
         "| of | set | element |\n|---|---|---|\n" + rows
     )
@@ -276,7 +282,18 @@ def _endpoints() -> str:
 def _more(family: Family) -> str:
     without = tables.install_text(family).splitlines()
     whole = tables.install_text(family, filters_routed=True).splitlines(keepends=True)
-    return "".join(line for line in whole if line.rstrip("\n") not in without)
+    gone = {line.replace("delete", "add", 1) for line in without if line.startswith("delete")}
+    return "".join(
+        line
+        for line in whole
+        if line.rstrip("\n") not in without or any(line.startswith(f"{add} {{") for add in gone)
+    )
+
+
+def _passing(family: Family) -> str:
+    without = chains(family, filters_bridged=True)["mangle"]
+    whole = chains(family, filters_bridged=True, filters_routed=True)["mangle"]
+    return "".join(f"-A PYNET-ISOLATE {rule}\n" for rule in whole if rule not in without)
 
 
 def _installed(family: Family, *, filters_bridged: bool, missing: dict[str, int]) -> str:

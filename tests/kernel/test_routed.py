@@ -81,15 +81,32 @@ def test_parse_set_of_an_empty_one_finds_nothing() -> None:
 
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 def test_rules_pass_on_what_goes_to_an_endpoint_only_where_nftables_decide(family: Family) -> None:
-    decided = chains(family, filters_bridged=True)["mangle"]
-    undecided = chains(family, filters_bridged=True, has_nftables=False)["mangle"]
+    to_endpoint = "-m devgroup --dst-group 0x50590010/0xffff0010"
+    decided = chains(family, filters_bridged=True, filters_routed=True)["mangle"]
+    undecided = chains(family, filters_bridged=True)["mangle"]
 
-    (passing,) = set(decided) - set(undecided)
-    assert passing.endswith("--dst-group 0x50590010/0xffff0010 -j RETURN")
-    assert decided[decided.index(passing) - 1] == (
-        "-m devgroup --dst-group 0x50590010/0xffff0010 "
-        f"-m set --match-set {family.engine_set} src -j DROP"
-    )
+    assert [rule for rule in decided if rule not in undecided] == [
+        f"{to_endpoint} -m set --match-set {family.engine_set} src -j DROP",
+        f"{to_endpoint} -j RETURN",
+    ]
+    assert [rule for rule in undecided if rule not in decided] == [f"{to_endpoint} -j DROP"]
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+def test_rules_let_nothing_new_to_an_endpoint_but_what_is_established_while_nothing_decides(
+    family: Family,
+) -> None:
+    rules = chains(family, filters_bridged=True)["mangle"]
+    before = rules[: rules.index("-m devgroup --dst-group 0x50590010/0xffff0010 -j DROP")]
+
+    assert [rule for rule in before if "RETURN" in rule] == [
+        "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        "-m devgroup ! --src-group 0x50590000/0xffff0000 "
+        "--dst-group 0x50590000/0xffff0010 -m conntrack --ctstate DNAT -j RETURN",
+        "-m devgroup ! --src-group 0x50590000/0xffff0000 "
+        "! --dst-group 0x50590000/0xffff0000 -j RETURN",
+        "-m physdev --physdev-is-bridged -j RETURN",
+    ]
 
 
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["ipv4", "ipv6"])

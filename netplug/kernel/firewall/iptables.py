@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -45,6 +45,8 @@ from netplug.plan.objects import (
 
 log = logging.getLogger(__name__)
 
+Run = Callable[..., Awaitable[str]]
+
 _MEMBER = SetMember | PortForward | SpoofGuard | RoutedFilter | Reachable
 _LOCK_WAIT_S = "5"
 _USER_CHAIN = "DOCKER-USER"
@@ -79,11 +81,13 @@ class Iptables:
     """The firewall of one network namespace.
 
     `accepted` is the firewall as the last change or inventory left it, with what was found wrong.
+    `run` runs a program, as `proc.run` does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nft: Nft | None = None, run: Run = proc.run) -> None:
         self.sets = Sets()
-        self._nft = Nft()
+        self._nft = nft or Nft()
+        self._run = run
         self._lacks_nftables: dict[Family, str] = {}
         self._translations = Translations(self._nft, lambda family: self.routed.forget(family))
         self.routed = Routed(self._nft, self._translations.install, self._lacks_nftables)
@@ -113,34 +117,44 @@ class Iptables:
             Unsupported: iptables or ipset is missing.
             KernelRefused: a rule is refused; the rules before the call stay.
         """
-        self._is_legacy = "nf_tables" not in await proc.run([IPV4.command, "--version"])
+        self._is_legacy = "nf_tables" not in await self._run([IPV4.command, "--version"])
         for family in _families(firewall):
             await self.sets.create(family)
-            await self._install_translations(family)
-            await self._install_rules(family, filters_bridged=bool(firewall.filters_bridged))
+            if self._translations.filters_routed is False:  # what passes packets on goes first
+                await self._install_rules(family, firewall, filters_routed=False)
+                await self._install_translations(family)
+            else:
+                await self._install_translations(family)
+                await self._install_rules(family, firewall, filters_routed=self._decides(family))
         await self.guards.install()
         self.accepted = firewall
         self._seen = None
 
-    async def _install_rules(self, family: Family, *, filters_bridged: bool) -> None:
-        saved = await _save(family)
+    async def _install_rules(
+        self, family: Family, firewall: Firewall, *, filters_routed: bool
+    ) -> None:
+        saved = await self._save(family)
         text = install_text(
             family,
-            filters_bridged=filters_bridged,
+            filters_bridged=bool(firewall.filters_bridged),
             missing_jumps={table: saved.positions.get(table, 1) for table in saved.astray},
             spare_jumps={table: saved.jumps.get(table, 0) for table in saved.astray},
-            has_nftables=family not in self._lacks_nftables,
+            filters_routed=filters_routed,
         )
-        await _restore(family, text)
-        self._rules[family] = await _save(family)
+        await self._restore(family, text)
+        self._rules[family] = await self._save(family)
+
+    def _decides(self, family: Family) -> bool:
+        """Return whether nftables decide who reaches routed endpoints, as last read back."""
+        return family not in self._lacks_nftables and self._translations.decides(family)
 
     async def remove(self) -> None:
         """Remove our jumps, chains and sets; what is not there is passed over."""
         for family in _usable_families():
-            saved = await _save(family)
+            saved = await self._save(family)
             present = {t: saved.jumps.get(t, 0) for t, (_, c) in HOOKS.items() if c in saved.chains}
             if present:
-                await _restore(family, remove_text(present))
+                await self._restore(family, remove_text(present))
             await self.sets.destroy(family)
             if family not in self._lacks_nftables:
                 await self._translations.remove(family)
@@ -150,25 +164,47 @@ class Iptables:
     @property
     def filters_routed(self) -> bool:
         """Return whether it is decided who reaches routed endpoints, as far as is known."""
-        return bool(self._translations.filters_routed)
+        decide = [self._translations.decides(family) for family in self._families_with_nftables()]
+        return bool(self._translations.filters_routed) and all(decide)
 
     async def filter_routed(self, *, wanted: bool) -> None:
         """Decide from now on who reaches routed endpoints, or no more.
 
-        A kernel without nftables lets nothing new reach one, whatever is wanted.
+        While nothing decides, nothing new reaches one: the rule that passes its packets on comes
+        after what decides and goes before it. A kernel without nftables never passes them on.
 
         Raises:
-            KernelRefused: one family may have changed. What is removed in part counts as gone, so
-                that it is made whole when it is wanted again.
+            KernelRefused, DeadlineExceeded: one family may have changed. What is there is looked up
+                again, and made whole when it is wanted again.
         """
-        before, self._translations.filters_routed = self._translations.filters_routed, wanted
+        families = self._families_with_nftables()
         try:
-            for family in _families(self.accepted) if self.accepted else ():
-                if family not in self._lacks_nftables:
-                    await self._translations.install(family)
-        except (KernelRefused, Unsupported):
-            self._translations.filters_routed = before if wanted else False
+            if self.accepted and not wanted:
+                for family in families:
+                    await self._install_rules(family, self.accepted, filters_routed=False)
+            self._translations.filters_routed = wanted
+            for family in families:
+                await self._translations.install(family)
+                if self.accepted and wanted:
+                    is_decided = self._decides(family)
+                    await self._install_rules(family, self.accepted, filters_routed=is_decided)
+        except BaseException:
+            self._translations.filters_routed = None
             raise
+
+    async def finds_routed_filter(self, *, is_wanted: bool) -> bool:
+        """Return whether it is there, read afresh: whole if it is wanted, else any part of it."""
+        if set(self._lacks_nftables) == {IPV4, IPV6}:
+            return self.filters_routed
+        if not await self._translations.finds_routed_filter():
+            return False
+        families = self._families_with_nftables()
+        deciding = await self._translations.deciding(families)
+        return len(deciding) == len(families) if is_wanted else bool(deciding) or not families
+
+    def _families_with_nftables(self) -> list[Family]:
+        used = _families(self.accepted) if self.accepted else ()
+        return [family for family in used if family not in self._lacks_nftables]
 
     async def publish(self, forward: PortForward) -> None:
         """Translate a port from now on.
@@ -201,8 +237,7 @@ class Iptables:
             forwards = [o for o in wanted if isinstance(o, PortForward)]
             members |= await self._translations.inventory(forwards)
             members |= await self.routed.inventory()
-            await self._translations.finds_routed_filter()
-        if self.filters_routed:
+        if await self.finds_routed_filter(is_wanted=RoutedFilter() in wanted):
             members.add(RoutedFilter())
         if self.accepted is None:
             return frozenset({*members, Firewall()} if await self._has_remains() else members)
@@ -241,9 +276,9 @@ class Iptables:
             wanted = chains(
                 family,
                 filters_bridged=bool(firewall.filters_bridged),
-                has_nftables=not is_lacking,
+                filters_routed=self._decides(family),
             )
-            found += _faults(family, self._rules[family], await _save(family), wanted)
+            found += _faults(family, self._rules[family], await self._save(family), wanted)
             names = self.sets.counts(family)
             found += [f"set {name}" for name in names if self._glance.elements(name) is None]
             if not is_lacking and not await self._translations.is_whole(family):
@@ -255,7 +290,7 @@ class Iptables:
     async def _has_remains(self) -> bool:
         """Return whether an earlier run left something; it is replaced or removed like drift."""
         for family in _usable_families():
-            if (await _save(family)).chains:
+            if (await self._save(family)).chains:
                 return True
             is_usable = family not in self._lacks_nftables
             if is_usable and await self._translations.is_present(family):
@@ -272,6 +307,21 @@ class Iptables:
                 log.warning("ports cannot be published", extra={"reason": str(error)})
             self._lacks_nftables[family] = str(error)
 
+    async def _save(self, family: Family) -> Saved:
+        """Return what is there; read again what others changed while it was read.
+
+        iptables-save looks the names of sets up one by one, and gives up on one that is just gone.
+        """
+        argv = [f"{family.command}-save"]
+        for _ in range(_READS - 1):
+            with suppress(KernelRefused):
+                return parse_saved(await self._run(argv))
+        return parse_saved(await self._run(argv))
+
+    async def _restore(self, family: Family, text: str) -> None:
+        argv = [f"{family.command}-restore", "--noflush", "-w", _LOCK_WAIT_S]
+        await self._run(argv, stdin=text)
+
 
 def _families(firewall: Firewall) -> tuple[Family, ...]:
     return (IPV4, IPV6) if firewall.has_ipv6 else (IPV4,)
@@ -280,23 +330,6 @@ def _families(firewall: Firewall) -> tuple[Family, ...]:
 def _usable_families() -> list[Family]:
     """Return the families whose program is installed: a host without IPv6 may lack ip6tables."""
     return [family for family in (IPV4, IPV6) if shutil.which(f"{family.command}-save")]
-
-
-async def _save(family: Family) -> Saved:
-    """Return what is there; read again what others changed while it was read.
-
-    iptables-save looks the names of sets up one by one, and gives up on one that is just gone.
-    """
-    argv = [f"{family.command}-save"]
-    for _ in range(_READS - 1):
-        with suppress(KernelRefused):
-            return parse_saved(await proc.run(argv))
-    return parse_saved(await proc.run(argv))
-
-
-async def _restore(family: Family, text: str) -> None:
-    argv = [f"{family.command}-restore", "--noflush", "-w", _LOCK_WAIT_S]
-    await proc.run(argv, stdin=text)
 
 
 def _faults(

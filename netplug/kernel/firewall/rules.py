@@ -84,17 +84,19 @@ _NO_JUMPS: Mapping[str, int] = MappingProxyType({})
 
 
 def chains(
-    family: Family, *, filters_bridged: bool, has_nftables: bool = True
+    family: Family, *, filters_bridged: bool, filters_routed: bool = False
 ) -> dict[str, list[str]]:
     """Return the rules of each of our chains, by table, as iptables-restore reads them.
 
-    What comes from outside to a port that is published on a bridge leaves early. What goes to a
-    routed endpoint is decided by nftables, but for what comes from the engine's own networks, which
-    gets nowhere; without nftables, nothing new gets there.
+    What comes from outside to a port that is published on a bridge leaves early. With
+    `filters_routed`, what goes to a routed endpoint has been decided by nftables, but for what
+    comes from the engine's own networks, which gets nowhere; without it, nothing new gets there.
     """
     to_endpoint = f"-m devgroup --dst-group {_with(LinkPolicy.ROUTED_LINK)}"
-    decided = [f"{to_endpoint} -m set --match-set {family.engine_set} src -j DROP"]
-    decided += [f"{to_endpoint} -j RETURN"] if has_nftables else []
+    decided = [f"{to_endpoint} -j DROP"]
+    if filters_routed:
+        from_engine = f"-m set --match-set {family.engine_set} src"
+        decided = [f"{to_endpoint} {from_engine} -j DROP", f"{to_endpoint} -j RETURN"]
     bridged = ["-m physdev --physdev-is-bridged -j RETURN"] if filters_bridged else []
     inside = _with(LinkPolicy.NO_EGRESS)
     from_ours = f"-m devgroup --src-group {_OURS}"
@@ -148,7 +150,7 @@ def install_text(
     filters_bridged: bool,
     missing_jumps: Mapping[str, int],
     spare_jumps: Mapping[str, int] = _NO_JUMPS,
-    has_nftables: bool = True,
+    filters_routed: bool = False,
 ) -> str:
     """Return one iptables-restore transaction that replaces our chains.
 
@@ -157,7 +159,7 @@ def install_text(
     it when restore runs with --noflush.
     """
     lines = []
-    made = chains(family, filters_bridged=filters_bridged, has_nftables=has_nftables)
+    made = chains(family, filters_bridged=filters_bridged, filters_routed=filters_routed)
     for table, rules in made.items():
         hook, chain = HOOKS[table]
         lines += [f"*{table}", f":{chain} - [0:0]"]

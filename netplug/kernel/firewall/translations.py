@@ -44,8 +44,8 @@ class Translations:
     """The maps of one network namespace, changed one transaction a forward.
 
     `known` are the forwards as the last acknowledged change or inventory left them. `lost` is told
-    of which family all elements of the table are gone. `filters_routed` tells whether the tables
-    have what decides who reaches routed endpoints; None until an earlier run's were looked at.
+    of which family all elements of the table are gone. `filters_routed` tells whether tables are
+    made with what decides who reaches routed endpoints; None until it is looked up what is there.
     """
 
     def __init__(self, nft: Nft, lost: Callable[[Family], None] = lambda _: None) -> None:
@@ -99,14 +99,21 @@ class Translations:
         return bool(rules) and rules == await self._listed_rules(family)
 
     async def finds_routed_filter(self) -> bool:
-        """Return whether it is decided who reaches routed endpoints.
+        """Return whether tables are made with what decides who reaches routed endpoints.
 
         At first that is as an earlier run left it: what it decides must not end with its daemon.
         """
         if self.filters_routed is None:
-            listed = [await self._listed_rules(family) for family in (IPV4, IPV6)]
-            self.filters_routed = any(f"chain {ROUTED} {{" in text for text in listed)
+            self.filters_routed = bool(await self.deciding((IPV4, IPV6)))
         return self.filters_routed
+
+    async def deciding(self, families: Iterable[Family]) -> frozenset[Family]:
+        """Return those of `families` whose table decides who reaches routed endpoints."""
+        return frozenset([f for f in families if _decides(await self._listed_rules(f))])
+
+    def decides(self, family: Family) -> bool:
+        """Return whether the table did so when `install` last read it back."""
+        return _decides(self._rules.get(family, ""))
 
     async def is_present(self, family: Family) -> bool:
         """Return whether there is a table of ours at all; a kernel without nftables has none."""
@@ -227,6 +234,10 @@ class Translations:
             if error.code == errno.ENOENT:
                 return ""
             raise
+
+
+def _decides(listed: str) -> bool:
+    return f"chain {ROUTED} {{" in listed
 
 
 def _place(element: Element) -> _Place:
