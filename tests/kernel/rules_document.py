@@ -20,6 +20,7 @@ from netplug.kernel.firewall.tables import PAIRS, PORTS, elements, table_of
 from netplug.model import IPAddress, Network, Protocol
 from netplug.plan.objects import (
     GROUP_BASE,
+    PACKET_MARK,
     Bridge,
     LinkPolicy,
     LocalSubnet,
@@ -235,6 +236,11 @@ def _ports() -> str:
         "A run that keeps its numbers is one element, whatever its length; one that changes them\n"
         "is one a port. On a network that is routed to, a published port is a member of\n"
         "`pynet-open` instead.\n\n"
+        "What comes from outside to a port on a bridge leaves `PYNET-ISOLATE` at its second rule,\n"
+        "so that one whose source pretends to be of the same network gets there without being\n"
+        "masqueraded. Connections of a network to a port of its own carry the mark\n"
+        f"`{PACKET_MARK:#x}`: another program that rewrites marks in mangle `FORWARD` breaks\n"
+        "them.\n\n"
         "| published | map | element |\n|---|---|---|\n" + rows
     )
 
