@@ -6,9 +6,11 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
+from netplug.errors import Unsupported
 from netplug.kernel.firewall.image import NFPROTO_NETDEV, Chain, Hook, Image, Set, element, read
 from netplug.kernel.firewall.netfilter import Message, ask, attribute, attributes, listed
 
@@ -79,6 +81,23 @@ def test_copy_of_a_copy_is_the_image() -> None:
 
     assert copy != IMAGE
     assert copy.copy("pynet-sample", device="lo", elements=elements) == IMAGE
+
+
+def test_copy_has_its_own_values() -> None:
+    image = replace(IMAGE, rules=(b"iif 5 accept", b"drop"))
+
+    assert image.copy("pynet-pyp1", elements={}, values={b"5": b"7"}).rules == (
+        b"iif 7 accept",
+        b"drop",
+    )
+
+
+@pytest.mark.parametrize("rules", [(), (b"iif 6",), (b"iif 5", b"oif 5"), (b"iif 5 oif 5",)])
+def test_copy_is_refused_unless_each_value_is_in_one_place(rules: tuple[bytes, ...]) -> None:
+    image = replace(IMAGE, rules=rules)
+
+    with pytest.raises(Unsupported, match=r"table pynet-pyp1 .* places of the rules, not in one"):
+        image.copy("pynet-pyp1", elements={}, values={b"5": b"7"})
 
 
 def test_sets_of_a_batch_have_numbers_of_their_own() -> None:

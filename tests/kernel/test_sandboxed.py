@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from netplug.errors import Unsupported
 from netplug.kernel.firewall.image import (
     NFPROTO_INET,
     NFPROTO_NETDEV,
@@ -195,3 +196,11 @@ def test_ports_are_those_of_the_link_with_its_number() -> None:
         element(b"\x11\0\0\0\0\x35\0\0", b"\x11\0\0\0\0\x35\0\0"),
         element(b"\x06\0\0\0\0\x50\0\0", b"\x06\0\0\0\0\x51\0\0"),
     }
+
+
+def test_ports_are_refused_where_the_number_of_the_sample_is_written_otherwise() -> None:
+    (rule,) = ports_form().rules
+    form = replace(ports_form(), rules=(rule[::-1],))
+
+    with pytest.raises(Unsupported, match="table pynet-pyp1"):
+        tables([form], CLOSED, name="eth0", index=7)

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from netplug.errors import KernelRefused
+from netplug.errors import KernelRefused, Unsupported
 from netplug.kernel.firewall.netfilter import (
     APPEND,
     CREATE,
@@ -113,10 +113,17 @@ class Image:
         """Return the same by another name, with what its sets hold there.
 
         A chain that is bound to devices is bound to `device`; `values` replaces what rules compare
-        with, byte by byte.
+        with, byte by byte, each in one place.
+
+        Raises:
+            Unsupported: a value is not in the rules, or in several places: they would let pass
+                what they are to stop.
         """
         rules = self.rules
         for old, new in (values or {}).items():
+            if (count := sum(rule.count(old) for rule in self.rules)) != 1:
+                reason = f"a value of its sample is in {count} places of the rules, not in one"
+                raise Unsupported(f"table {name}", reason)
             rules = tuple(rule.replace(old, new) for rule in rules)
         held = {_text(key): value for key, value in elements.items()}
         return replace(

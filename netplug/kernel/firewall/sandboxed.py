@@ -60,7 +60,11 @@ def table_of(sample: SandboxFilter) -> tuple[int, str]:
 def tables(
     forms: Iterable[Image], wish: SandboxFilter, *, name: str, index: int
 ) -> tuple[Image, ...]:
-    """Return the tables of the link, now called `name`, each like one of `forms`."""
+    """Return the tables of the link, now called `name`, each like one of `forms`.
+
+    Raises:
+        Unsupported: a form has not what the text of its sample says.
+    """
     return tuple(
         _guard_like(form, wish, name)
         if form.family == NFPROTO_NETDEV
