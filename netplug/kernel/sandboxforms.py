@@ -23,6 +23,10 @@ from netplug.plan.objects import SandboxFilter
 
 log = logging.getLogger(__name__)
 
+_LACKING = frozenset(  # the kernel has no nf_tables, or not what the text is about
+    {errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EINVAL}
+)
+
 
 class SandboxForms:
     """What the rules are on this kernel, whatever the sandbox."""
@@ -44,7 +48,7 @@ class SandboxForms:
 
         Raises:
             Unsupported: the kernel has nothing of the kind, or there is no nft.
-            KernelRefused: not now.
+            KernelRefused: not now; the next one who asks may have it.
         """
         found = []
         for sample in sandboxed.samples(wish, can_guard=self._can_guard):
@@ -96,11 +100,18 @@ def _run(text: str) -> None:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Tell what is refused for good from a thread or a descriptor that is not to be had now."""
+    """Tell what is refused for good from memory or a descriptor that is not to be had now."""
     try:
         yield
     except KernelRefused as error:
-        raise Unsupported("rules in sandboxes", error.reason) from error
+        if error.code in _LACKING or _is_own_word(error):
+            raise Unsupported("rules in sandboxes", error.reason) from error
+        raise
+
+
+def _is_own_word(error: KernelRefused) -> bool:
+    """Return whether nft does not understand the text: it says so without naming an errno."""
+    return not error.code and "Error: " in error.reason and "process rule" not in error.reason
 
 
 def _read(sample: SandboxFilter) -> Image:

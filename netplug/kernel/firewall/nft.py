@@ -34,7 +34,7 @@ _LIBRARY = "libnftables.so.1"
 _OUTPUT_JSON = 1 << 4
 _OUTPUT_TERSE = 1 << 11 | 1 << 2
 _SHORT_BYTES = 4096  # some 50 elements, 2 ms
-_CODES = {os.strerror(code): code for code in (errno.ENOENT, errno.EEXIST, errno.EOPNOTSUPP)}
+_CODES = {os.strerror(code): code for code in errno.errorcode}
 
 
 class Nft:
@@ -200,5 +200,10 @@ class Library:
 def refused(reason: str) -> KernelRefused:
     """Return the error; nft says what and then shows the line, which nobody but us has written."""
     first = next((line for line in reason.splitlines() if "Error" in line), reason).strip()
-    code = next((code for text, code in _CODES.items() if text in first), 0)
-    return KernelRefused("change nftables", first, code)
+    return KernelRefused("change nftables", first, _code_of(first))
+
+
+def _code_of(reason: str) -> int:
+    """Return the errno that is named first, 0 for none; some names begin with another."""
+    named = [(reason.find(text), -len(text), code) for text, code in _CODES.items()]
+    return min((one for one in named if one[0] >= 0), default=(0, 0, 0))[2]
