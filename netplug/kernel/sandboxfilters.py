@@ -15,12 +15,12 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import ExitStack, aclosing, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -96,7 +96,8 @@ class SandboxFilters:
         self._known: dict[Key, SandboxFilter] = {}
         self._placed: dict[Key, _Placed] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # one that nobody holds or awaits is gone
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._forms = SandboxForms()
 
     async def close(self) -> None:
@@ -134,14 +135,13 @@ class SandboxFilters:
         """Forget a filter, and remove its tables where the namespace is still there."""
         self._forget(wish.key)
         work = partial(_remove, wish.link)
-        async with self._locks[wish.key]:
+        async with self._lock(wish.key):
             try:
                 if is_namespace(wish.netns) and not is_own_namespace(wish.netns):
                     await self._inside(wish.netns, work, then=socket.socket.close)
             except (PynetError, OSError) as error:
                 if is_namespace(wish.netns):
                     log.warning("filter not removed", extra=_about(wish, error))
-        self._locks.pop(wish.key, None)
 
     async def inventory(self, wanted: Collection[SandboxFilter]) -> set[SandboxFilter]:
         """Return those that are in place, and those whose namespace or link is not there.
@@ -182,7 +182,7 @@ class SandboxFilters:
         try:
             if is_own_namespace(wish.netns):
                 raise Conflict(f"namespace {wish.netns}", "is the host's own")
-            async with self._locks[wish.key], asyncio.timeout(_PATIENCE_S):
+            async with self._lock(wish.key), asyncio.timeout(_PATIENCE_S):
                 forms = await self._forms.of(wish)
                 await self._namespaces.appears(wish.netns)
                 await self._place_until_named(wish, forms)
@@ -271,6 +271,9 @@ class SandboxFilters:
 
     def _alias(self, wish: SandboxFilter) -> str:
         return f"pynet {self._instance} {wish.link}"
+
+    def _lock(self, key: Key) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
 
     def _forget(self, key: Key) -> None:
         if task := self._tasks.pop(key, None):
