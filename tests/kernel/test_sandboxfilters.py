@@ -26,12 +26,10 @@ class Host(SandboxFilters):
     async def _inside(self, *_: Any, **__: Any) -> Any:
         self.inside += 1
         self.most = max(self.most, self.inside)
-        while True:
-            try:
-                await self.way_out.acquire()
-            except asyncio.CancelledError:  # who is cancelled waits for its thread
-                continue
-            break
+        try:
+            await self.way_out.acquire()
+        except asyncio.CancelledError:  # who is cancelled waits for its thread
+            await self.way_out.acquire()
         self.inside -= 1
 
     async def _follow(self, wish: SandboxFilter) -> None:
