@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from netplug.contract.engine import EngineAway, EngineEvent, EngineSnapshot, ListedContainer
 from netplug.engine.roster import Roster
 from netplug.engine.watch import Watcher
-from tests.engine.test_watch import MemoryEngine, Naps, StillClock, about, event
+from tests.engine.scripted import MemoryEngine, Naps, StillClock, about, event
 
 ALL: frozenset[str] = frozenset()
 

@@ -6,7 +6,7 @@ import pytest
 
 from netplug.contract.engine import EngineEvent, ListedContainer
 from netplug.engine.starts import Starts
-from tests.engine.test_watch import StillClock, about, connected, moved
+from tests.engine.scripted import StillClock, about, connected, moved
 
 NOBODY: frozenset[str] = frozenset()
 

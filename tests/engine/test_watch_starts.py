@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from netplug.contract.engine import EngineAway, EngineSnapshot, ListedContainer
-from tests.engine.test_watch import (
+from tests.engine.scripted import (
     Naps,
     StillClock,
     about,
