@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,7 +73,10 @@ def _on_thread(
                 then(value)
 
     # not threading.Thread, whose start waits until it has begun: a third of what all this takes
-    _thread.start_new_thread(body, ())
+    try:
+        _thread.start_new_thread(body, ())
+    except RuntimeError as error:
+        raise KernelRefused("start a thread", str(error), errno.EAGAIN) from error
     return result
 
 
