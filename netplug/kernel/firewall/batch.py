@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 from netplug.kernel.firewall.netfilter import (
     CREATE,
+    DELETE_ELEMENT,
+    NEW_ELEMENT,
     Message,
     attribute,
     commit,
@@ -29,8 +31,6 @@ from netplug.model import Protocol
 NFPROTO_IPV4, NFPROTO_BRIDGE, NFPROTO_IPV6 = 2, 7, 10  # linux/netfilter.h
 
 # linux/netfilter/nf_tables.h
-_SUBSYSTEM = 10
-_NEW_ELEMENT, _DELETE_ELEMENT = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEMENT, _ELEMENT_KEY, _ELEMENT_KEY_END, _DATA_VALUE = 1, 1, 10, 1
 _IFNAMSIZ = 16
@@ -67,12 +67,12 @@ class Batch:
 
     def add(self, name: str, key: bytes, last: bytes = b"") -> None:
         """Add an element to a set, or all up to `last`; one that is there stays."""
-        self._messages.append((_NEW_ELEMENT, CREATE, self._body(name, key, last)))
+        self._messages.append((NEW_ELEMENT, CREATE, self._body(name, key, last)))
 
     def delete(self, name: str, key: bytes, last: bytes = b"") -> None:
         """Delete an element, which may be there or not: one that was just added can be deleted."""
         self.add(name, key, last)
-        self._messages.append((_DELETE_ELEMENT, 0, self._body(name, key, last)))
+        self._messages.append((DELETE_ELEMENT, 0, self._body(name, key, last)))
 
     def send(self, opened: socket.socket) -> None:
         """Make the changes.

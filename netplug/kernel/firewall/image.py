@@ -24,7 +24,18 @@ from netplug.errors import KernelRefused, Unsupported
 from netplug.kernel.firewall.netfilter import (
     APPEND,
     CREATE,
+    DELETE_TABLE,
     EXCLUSIVE,
+    GET_CHAIN,
+    GET_ELEMENT,
+    GET_RULE,
+    GET_SET,
+    GET_TABLE,
+    NEW_CHAIN,
+    NEW_ELEMENT,
+    NEW_RULE,
+    NEW_SET,
+    NEW_TABLE,
     Message,
     ask,
     attribute,
@@ -37,12 +48,6 @@ from netplug.kernel.firewall.netfilter import (
 NFPROTO_INET, NFPROTO_NETDEV = 1, 5  # linux/netfilter.h
 
 # linux/netfilter/nf_tables.h
-_SUBSYSTEM = 10 << 8
-_NEW_TABLE, _GET_TABLE, _DELETE_TABLE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_NEW_CHAIN, _GET_CHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4
-_NEW_RULE, _GET_RULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7
-_NEW_SET, _GET_SET = _SUBSYSTEM | 9, _SUBSYSTEM | 10
-_NEW_ELEMENT, _GET_ELEMENT = _SUBSYSTEM | 12, _SUBSYSTEM | 13
 _TABLE = 1  # the name of a table, in messages of each kind
 _CHAIN_HOOK, _SET_NAME, _SET_ID, _OF_SET, _ELEMENTS = 4, 2, 10, 2, 3
 _HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE, _HOOK_DEVICES, _DEVICE_NAME = 1, 2, 3, 4, 1
@@ -143,17 +148,17 @@ class Image:
         Nothing is deleted in vain, for the reason that `netplug.kernel.firewall.overlay` has.
         """
         start = _start(self.family, self.name)
-        found = [(_NEW_TABLE, CREATE | EXCLUSIVE, start + self.what)]
+        found = [(NEW_TABLE, CREATE | EXCLUSIVE, start + self.what)]
         for chain in self.chains:
             hook = chain.hook.encoded() if chain.hook else b""
-            found.append((_NEW_CHAIN, CREATE, start + chain.what + hook))
+            found.append((NEW_CHAIN, CREATE, start + chain.what + hook))
         for number, one in enumerate(self.sets, 1):
             name = start + attribute(_SET_NAME, one.name)
             number_of_it = attribute(_SET_ID, struct.pack("!I", number))
-            found.append((_NEW_SET, CREATE, name + one.what + number_of_it))
+            found.append((NEW_SET, CREATE, name + one.what + number_of_it))
             lists = (name + attribute(_ELEMENTS, some) for some in _lists(one.elements))
-            found += [(_NEW_ELEMENT, CREATE, some) for some in lists]
-        found += [(_NEW_RULE, CREATE | APPEND, start + rule) for rule in self.rules]
+            found += [(NEW_ELEMENT, CREATE, some) for some in lists]
+        found += [(NEW_RULE, CREATE | APPEND, start + rule) for rule in self.rules]
         return found
 
 
@@ -201,9 +206,9 @@ def read(opened: socket.socket, number: int, name: str) -> Image | None:
     if not (tables := _tables(opened, number, name)):
         return None
     start = _start(number, name)
-    chains = ask(opened, _GET_CHAIN, start, is_dump=True)
-    sets = ask(opened, _GET_SET, start, is_dump=True)
-    rules = ask(opened, _GET_RULE, start, is_dump=True)
+    chains = ask(opened, GET_CHAIN, start, is_dump=True)
+    sets = ask(opened, GET_SET, start, is_dump=True)
+    rules = ask(opened, GET_RULE, start, is_dump=True)
     return Image(
         family=number,
         name=name,
@@ -221,13 +226,13 @@ def _removal(opened: socket.socket, tables: Iterable[tuple[int, str]]) -> list[M
     for number, name in tables:
         if _tables(opened, number, name):
             start = _start(number, name)
-            found += [(_NEW_TABLE, CREATE, start), (_DELETE_TABLE, 0, start)]
+            found += [(NEW_TABLE, CREATE, start), (DELETE_TABLE, 0, start)]
     return found
 
 
 def _tables(opened: socket.socket, number: int, name: str) -> list[bytes]:
     try:
-        return ask(opened, _GET_TABLE, _start(number, name))
+        return ask(opened, GET_TABLE, _start(number, name))
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -247,7 +252,7 @@ def _hook(data: bytes) -> Hook:
 
 def _set(opened: socket.socket, start: bytes, answer: bytes) -> Set:
     name = attributes(answer)[_SET_NAME]
-    listing = ask(opened, _GET_ELEMENT, start + attribute(_OF_SET, name), is_dump=True)
+    listing = ask(opened, GET_ELEMENT, start + attribute(_OF_SET, name), is_dump=True)
     elements = (
         _kept(value, _OF_ELEMENTS)
         for part in listing

@@ -18,6 +18,15 @@ from contextlib import suppress
 
 from netplug.errors import KernelRefused
 
+# linux/netfilter/nf_tables.h: the messages
+_NF_TABLES = 10
+_SUBSYSTEM = _NF_TABLES << 8
+NEW_TABLE, GET_TABLE, DELETE_TABLE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+NEW_CHAIN, GET_CHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4
+NEW_RULE, GET_RULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7
+NEW_SET, GET_SET = _SUBSYSTEM | 9, _SUBSYSTEM | 10
+NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSYSTEM | 14
+
 # linux/netlink.h, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND
 EXCLUSIVE, CREATE, APPEND = 0x200, 0x400, 0x800
 
@@ -26,7 +35,6 @@ _NETLINK_NETFILTER = 12
 _REQUEST, _DUMP, _TORN = 0x001, 0x300, 0x10  # NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_NF_TABLES = 10
 _NESTED, _TYPE = 0x8000, 0x3FFF  # NLA_F_NESTED, NLA_TYPE_MASK
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _FAMILY = struct.Struct("!BBH")  # struct nfgenmsg

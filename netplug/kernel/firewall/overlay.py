@@ -38,7 +38,13 @@ from ipaddress import IPv4Address
 from netplug.errors import KernelRefused
 from netplug.kernel.firewall.netfilter import (
     CREATE,
+    DELETE_TABLE,
     EXCLUSIVE,
+    GET_RULE,
+    NEW_CHAIN,
+    NEW_RULE,
+    NEW_SET,
+    NEW_TABLE,
     Message,
     ask,
     attribute,
@@ -60,9 +66,6 @@ _TABLE, _SET, _OUTPUT = "pynet-dns", "alive", "output"
 _LAYOUT = f"{_TABLE} 2"  # another number, and a table of an earlier version is replaced
 
 # linux/netfilter/nf_tables.h
-_SUBSYSTEM = 10 << 8
-_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN = _SUBSYSTEM | 0, _SUBSYSTEM | 2, _SUBSYSTEM | 3
-_NEW_RULE, _GET_RULE, _NEW_SET = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 9
 _TABLE_NAME = 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_TYPE = 1, 3, 4, 7
 _HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
@@ -105,7 +108,7 @@ def read(opened: socket.socket) -> Ports | None:
     """Return where the table leads; None where there is none that we could go on with."""
     body = family(_IPV4) + attribute(_RULE_TABLE, _text(_TABLE))
     try:
-        rules = ask(opened, _GET_RULE, body, is_dump=True)
+        rules = ask(opened, GET_RULE, body, is_dump=True)
     except OSError:
         return None
     return ports_of(attributes(rule).get(_RULE_COMMENT, b"") for rule in rules)
@@ -126,7 +129,7 @@ def put(opened: socket.socket, ports: Ports, *, leads: bool = True) -> None:
         if error.code != errno.EEXIST:
             raise
         name = attribute(_TABLE_NAME, _text(_TABLE))
-        commit(opened, [_message(_DELETE_TABLE, name), *messages])
+        commit(opened, [_message(DELETE_TABLE, name), *messages])
 
 
 def remove(opened: socket.socket) -> None:
@@ -136,7 +139,7 @@ def remove(opened: socket.socket) -> None:
         KernelRefused: the kernel refuses.
     """
     try:
-        commit(opened, [_message(_DELETE_TABLE, attribute(_TABLE_NAME, _text(_TABLE)))])
+        commit(opened, [_message(DELETE_TABLE, attribute(_TABLE_NAME, _text(_TABLE)))])
     except KernelRefused as error:
         if error.code != errno.ENOENT:
             raise
@@ -184,7 +187,7 @@ def table(ports: Ports, *, leads: bool = True) -> list[Message]:
         _rule(f"beat {ports.udp}", beat),
     ]
     return [
-        (_NEW_TABLE, CREATE | EXCLUSIVE, family(_IPV4) + name),
+        (NEW_TABLE, CREATE | EXCLUSIVE, family(_IPV4) + name),
         _chain(),
         _rule("udp answers", _answer(udp, ports.udp)),
         _rule("tcp answers", _answer(tcp, ports.tcp)),
@@ -245,7 +248,7 @@ def _rewrite(protocol: int, offset: int, port: int) -> bytes:
 
 def _set() -> Message:
     return _message(
-        _NEW_SET,
+        NEW_SET,
         attribute(_SET_TABLE, _text(_TABLE)),
         attribute(_SET_NAME, _text(_SET)),
         _word(_SET_FLAGS, _TIMEOUT | _EVAL),
@@ -260,7 +263,7 @@ def _set() -> Message:
 def _chain() -> Message:
     priority = attribute(_HOOK_PRIORITY, struct.pack("!i", _PRIORITY_RAW))
     return _message(
-        _NEW_CHAIN,
+        NEW_CHAIN,
         attribute(_CHAIN_TABLE, _text(_TABLE)),
         attribute(_CHAIN_NAME, _text(_OUTPUT)),
         attribute(_CHAIN_TYPE, _text("filter")),
@@ -271,7 +274,7 @@ def _chain() -> Message:
 def _rule(comment: str, expressions: bytes) -> Message:
     text = _text(f"{_LAYOUT} {comment}")
     return _message(
-        _NEW_RULE,
+        NEW_RULE,
         attribute(_RULE_TABLE, _text(_TABLE)),
         attribute(_RULE_CHAIN, _text(_OUTPUT)),
         nested(_RULE_EXPRESSIONS, expressions),
@@ -280,7 +283,7 @@ def _rule(comment: str, expressions: bytes) -> Message:
 
 
 def _message(kind: int, *parts: bytes) -> Message:
-    return kind, 0 if kind == _DELETE_TABLE else CREATE, family(_IPV4) + b"".join(parts)
+    return kind, 0 if kind == DELETE_TABLE else CREATE, family(_IPV4) + b"".join(parts)
 
 
 def _meta(key: int) -> bytes:
